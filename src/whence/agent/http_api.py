@@ -19,6 +19,7 @@ from whence.agent.api.app import Api, ApiParts, make
 from whence.agent.api.models import Health, trunk_view
 from whence.agent.api.monitoring import MonitoringParts, alarm_view
 from whence.agent.api.security import ApiAccess
+from whence.agent.monitoring.call_metrics import CallMetrics
 from whence.agent.monitoring.metrics import (
     AlarmMetrics,
     BuildMetrics,
@@ -28,6 +29,7 @@ from whence.agent.monitoring.metrics import (
     StoreMetrics,
     registry,
 )
+from whence.agent.monitoring.node_metrics import NodeMetrics
 from whence.agent.monitoring.stream import StreamKind
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
@@ -69,7 +71,9 @@ def build(
         BuildMetrics(),
         RegistrationMetrics(directory, registrations),
         DecisionMetrics(parts.receiver, observers.calls, unknown, registrations),
-        AlarmMetrics(observers.alarms, observers.webhook),
+        CallMetrics(observers.calls, registrations),
+        NodeMetrics(parts.reloads, observers.started_at),
+        AlarmMetrics(observers.alarms, observers.webhook, observers.mail),
         ConflictMetrics(observers.conflicts),
         StoreMetrics(store, directory),
         AccessMetrics(parts.verifier.wrong),
@@ -83,7 +87,7 @@ def build(
             registrations,
             keepalive,
             health,
-            parts.reload_all,
+            parts.reloads,
             observers.conflicts,
             collectors,
             parts.receiver.drain,

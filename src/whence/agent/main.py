@@ -33,6 +33,7 @@ from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.tls_connection import TlsConnections
+from whence.agent.runtime import log_form
 from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import AsgiApp
 from whence.core.clock import ClockOffset
@@ -66,6 +67,7 @@ def run_loaded(
     `up` is called when Kamailio answers and the directory can be written, and `reloaded` after each
     SIGHUP.
     """
+    log_form.choose(loaded.config.agent.log_format)
     for doubt in loaded.doubts:
         log.warning("%s", doubt)
     settings = loaded.config
@@ -121,8 +123,11 @@ async def _serve(
 
     provisioning = Provisioning(directory, registrations, [siblings])
     clocks = Clocks()
-    since = ClockOffset.parse(directory.clock_offset())
-    watch = ClockWatch(clocks, [provisioning, registrations, keepalives, siblings, alarms], since)
+    watch = ClockWatch(
+        clocks,
+        [provisioning, registrations, keepalives, siblings, alarms],
+        ClockOffset.parse(directory.clock_offset()),
+    )
     watch.check()  # the clock may have been set while no agent ran
     directory.set_clock_offset(str(clocks.offset()))
     provisioning.begin(loaded.node)
@@ -149,11 +154,16 @@ async def _serve(
         from whence.agent import http_api  # noqa: PLC0415 - slow
         from whence.agent.api import actions, outbound, users  # noqa: PLC0415
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
+        from whence.agent.monitoring.node_metrics import PhoneMetrics  # noqa: PLC0415
         from whence.agent.monitoring.outbound import CallsOut  # noqa: PLC0415
 
         def build() -> AsgiApp:
             provisioning.finish()
-            metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
+            metrics = [
+                ClientMetrics(registrations, keepalives, kamailio),
+                NoticeMetrics(notices),
+                PhoneMetrics(settings.state / LOCATION_FILE),
+            ]
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
             )

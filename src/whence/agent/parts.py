@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import gc
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from whence.agent.access.audit import AuditLog
 from whence.agent.access.tokens import TokenFile
 from whence.agent.access.verifier import TokenVerifier
 from whence.agent.config.models import MonitoringConfig
+from whence.agent.monitoring import alertmanager
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.call_log import CallsFile
 from whence.agent.monitoring.calls import Calls
@@ -29,8 +31,10 @@ from whence.agent.monitoring.decision_receiver import (
     DecisionReceiver,
     NoticeListener,
 )
+from whence.agent.monitoring.mail import Mail
 from whence.agent.monitoring.open_calls import FILE as CALLS_FILE
 from whence.agent.monitoring.open_calls import OpenCalls
+from whence.agent.monitoring.reload_results import ReloadResults
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.monitoring.stream import EventStream
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
@@ -71,9 +75,12 @@ class Observers:
 
     def __init__(self, own: MonitoringConfig, state: Path, *, has_ends: bool = True) -> None:
         """`has_ends`: whether the edge reports the ends of calls; that of a drop-in does not."""
+        self.started_at = time.time()
         self.webhook = _webhook(own) if own.webhook else None
+        self.mail = Mail(own.mail_to, own.mail_from, own.sendmail) if own.mail_to else None
         self.stream = EventStream()
-        self.alarms = Alarms([self.stream, *([] if self.webhook is None else [self.webhook])])
+        outside = [one for one in (self.webhook, self.mail) if one is not None]
+        self.alarms = Alarms([self.stream, *outside])
         self.calls = Calls(
             own.call_history_size,
             CallsFile(Path(own.call_log_file)) if own.call_log_file else None,
@@ -119,6 +126,8 @@ class Observers:
         }
         if self.webhook is not None:
             tasks["webhook"] = self.webhook.run()
+        if self.mail is not None:
+            tasks["mail"] = self.mail.run()
         return tasks
 
 
@@ -135,7 +144,10 @@ def api_tls(own: MonitoringConfig) -> ApiTls | None:
 def _webhook(own: MonitoringConfig) -> Webhook:
     from whence.agent.monitoring.webhook import Webhook  # noqa: PLC0415 - its httpx is slow
 
-    return Webhook(own.webhook, own.webhook_token_file)
+    form = None
+    if own.webhook_format == "alertmanager":
+        form = partial(alertmanager.body, instance=socket.gethostname())
+    return Webhook(own.webhook, own.webhook_token_file, form=form)
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,11 @@ class AgentParts:
         return self.reload()
 
     @cached_property
+    def reloads(self) -> ReloadResults[Reloaded]:
+        """The reload, which notes its last result."""
+        return ReloadResults(self.reload_all)
+
+    @cached_property
     def store_monitor(self) -> StoreMonitor:
         """The monitor of the directory's disk."""
         return StoreMonitor(self.directory, self.observers.alarms)
@@ -201,7 +218,7 @@ class AgentParts:
 
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it
-                self.reload_all()
+                self.reloads()
             if reloaded is not None:
                 reloaded()
 

@@ -14,7 +14,7 @@ from whence.agent.config.toml import checked, toml
 from whence.agent.config.trunk import TrunkConfig
 from whence.agent.config.uris import own_uri, target_uri
 from whence.core.sip.sockets import EdgeSockets
-from whence.core.sip.transport_address import TRANSPORTS, Transport, canonical_ip
+from whence.core.sip.transport_address import SERVER_TRANSPORTS, Transport, canonical_ip
 from whence.core.sip.uri import Uri
 from whence.errors import ConfigError
 
@@ -115,10 +115,10 @@ def targets_without_socket(settings: Config) -> list[str]:
         transport = target.params.get("transport", "udp").lower()
         if target.port is not None:
             target = target._replace(params={"transport": transport})  # RFC 3263 4.1
-        if transport not in TRANSPORTS:
+        if transport not in SERVER_TRANSPORTS:
             found.append(
                 f'trunk "{trunk.id}": target: transport {transport} is not known, so the edge '
-                f"refuses its calls; write {' or '.join(TRANSPORTS)}"
+                f"refuses its calls; write {' or '.join(SERVER_TRANSPORTS)}"
             )
         elif missing := _no_socket(sockets, target):
             found.append(
@@ -163,7 +163,7 @@ def _no_socket(sockets: EdgeSockets, server: Uri) -> str:
     Empty: a socket can reach it, or the answer depends on DNS.
     """
     given = "tls" if server.scheme == "sips" else server.params.get("transport", "").lower()
-    transport = TRANSPORTS.get(given)
+    transport = SERVER_TRANSPORTS.get(given)
     try:
         version = canonical_ip(server.host).version
     except ValueError:  # a name; its addresses are not known yet

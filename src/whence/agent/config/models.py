@@ -6,6 +6,7 @@ A file with a fault is refused as a whole. Each fault has its place and the righ
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,9 @@ from whence.agent.config.validators import (
     Wait,
     check_advertised,
     check_api_address,
+    check_hep,
     check_hosts,
+    check_mail_address,
     check_nameserver,
     check_webhook_url,
     is_local_api,
@@ -155,6 +158,13 @@ class EdgeConfig(Table):
     """Limit of TCP and TLS connections from one unknown ip (IPv6: /64). Addresses of trunks and of
     registered phones have none. 0: no limit.
     """
+    hep: Annotated[str, AfterValidator(check_hep)] = Field(
+        default="", examples=["udp:192.0.2.60:9060"]
+    )
+    """Address of a capture server (Homer, heplify) that gets a copy of each SIP message, as HEP
+    version 3 over UDP. The copies have the digests of passwords, and are not encrypted: send them
+    over a network of your own. Empty: none.
+    """
     password_failures: int = Field(default=10, ge=0, le=10_000)
     """Wrong passwords from one source in 10 min before the edge drops its REGISTERs: for 1 min,
     doubling to 1 h. 0: no limit.
@@ -244,6 +254,10 @@ class EdgeConfig(Table):
         return any(socket.transport is not Transport.UDP for socket in self.listen)
 
 
+def _is_program(path: str) -> bool:
+    return os.access(path, os.X_OK) and not Path(path).is_dir()
+
+
 class MonitoringConfig(Table):
     """Keys of both agents (with and without drop-in): API, memory, alarms."""
 
@@ -299,10 +313,40 @@ class MonitoringConfig(Table):
     """URL to which the agent posts each alarm as JSON. `http://` is allowed to loopback only.
     Empty: none.
     """
+    webhook_format: Literal["whence", "alertmanager"] = "whence"
+    """Form of the JSON: that of Whence's alarms, or that in which Alertmanager posts alerts to its
+    webhook receivers.
+    """
     webhook_token_file: str = ""
     """File with one word, which the agent sends to the webhook as a bearer token. A path is
     absolute, or relative to the settings file.
     """
+
+    log_format: Literal["text", "json"] = "text"
+    """Form of the log lines of agent, Kamailio and `whence run`: `text`, or an object of JSON for
+    each line. In the journal of systemd, each line has its priority in both forms.
+    """
+    mail_to: list[Annotated[str, AfterValidator(check_mail_address)]] = Field(
+        default=[], max_length=20, examples=[["noc@operator.example"]]
+    )
+    """Addresses to which the agent sends each alarm by e-mail, one mail a minute at most. Empty:
+    none.
+    """
+    mail_from: Annotated[str, AfterValidator(check_mail_address)] = Field(
+        default="", examples=["whence@operator.example"]
+    )
+    """Sender of these mails. Empty: the user that runs the agent."""
+    sendmail: str = "/usr/sbin/sendmail"
+    """Program that sends the mails: that of Postfix, Exim, msmtp or another. An absolute path."""
+
+    @model_validator(mode="after")
+    def _runnable(self) -> Self:
+        if self.mail_to and not (Path(self.sendmail).is_absolute() and _is_program(self.sendmail)):
+            raise ValueError(
+                f'sendmail: "{self.sendmail}" is not a program; install one that sends mail '
+                "(apt-get install msmtp-mta), or write the absolute path of another"
+            )
+        return self
 
     @model_validator(mode="after")
     def _named_paths(self, info: ValidationInfo) -> Self:
@@ -343,6 +387,8 @@ class MonitoringConfig(Table):
             yield NamedFile("agent: call_log_file", Path(self.call_log_file), written=True)
         if self.webhook_token_file:
             yield NamedFile("agent: webhook_token_file", Path(self.webhook_token_file), secret=True)
+        if self.mail_to:
+            yield NamedFile("agent: sendmail", Path(self.sendmail))
 
     @property
     def api_socket(self) -> Path | None:

@@ -20,7 +20,7 @@ from pydantic import (
 from whence.agent.config import phone_numbers
 from whence.agent.config.uris import EDGE_TRANSPORTS, TOP_LEVEL, WRITE_TRANSPORT
 from whence.core.sip.sockets import AUTO, Advertised, is_reachable
-from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
 from whence.ipc import decisions
 
 DAY_S = 86_400
@@ -179,6 +179,30 @@ def check_keepalive(seconds: float) -> float:
             f"{seconds:g} is not a valid interval; write 1 to 3600 seconds, or 0 for none"
         )
     return seconds
+
+
+def check_hep(text: str) -> str:
+    """Check the address of a capture server; an empty text is none. Raises ValueError."""
+    if text:
+        place = TransportAddress.parse(text)
+        if place.transport is not Transport.UDP or place.ip.is_unspecified:
+            raise ValueError(f'"{text}" is not an address over UDP; write "udp:192.0.2.60:9060"')
+    return text
+
+
+_MAIL_ADDRESS = re.compile(
+    r"[A-Za-z0-9_+=.~][A-Za-z0-9_+=.~-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}"
+)
+
+
+def check_mail_address(text: str) -> str:
+    """Check an e-mail address; an empty text is none. Raises ValueError.
+
+    An address is an argument of a program and a part of headers, so it has plain characters only.
+    """
+    if text and _MAIL_ADDRESS.fullmatch(text) is None:
+        raise ValueError(f'"{text}" is not an e-mail address; write "name@host.example"')
+    return text
 
 
 def check_webhook_url(text: str) -> str:

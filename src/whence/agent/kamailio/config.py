@@ -18,7 +18,7 @@ from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
-from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG
+from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG, TO_PHONE_FLAG
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc import call_events
 from whence.store import look_out
@@ -139,6 +139,7 @@ def render(
         queue_limit=UNREPORTED_LIMIT,
         longest_message=LONGEST_OF_KNOWN,
         dialog_s=cookie.RECORD_S,
+        hep=edge.hep.partition(":")[2],
         timer_c_ms=TIMER_C_MS,
         connection_s=CONNECTION_S,
         rport_flag=RPORT_FLAG,
@@ -178,6 +179,7 @@ def render(
         phones=settings.phones,
         domain=edge.domain,
         nat_flag=NAT_FLAG,
+        to_phone_flag=TO_PHONE_FLAG,
         keepalive_flag=KEEPALIVE_FLAG,
         location=settings.state.absolute() / LOCATION_FILE,
         script=str(folder / SCRIPT),

@@ -18,7 +18,7 @@ from pathlib import Path
 from whence.agent.monitoring import call_record
 from whence.agent.monitoring.call_record import CallRecord
 from whence.core.dialogs.arrival import Arrival
-from whence.core.monitoring.call_progress import CallEvent, EventKind, Progress
+from whence.core.monitoring.call_progress import CallEvent, CallState, EventKind, Progress
 from whence.errors import InvalidReportError, UntrustedError
 from whence.ipc import call_events
 from whence.ipc.decisions import DecisionReport
@@ -98,9 +98,9 @@ class OpenCalls:
         """Yield the calls, the oldest first."""
         return (one.kept.read() for one in self._calls.values())
 
-    def answered(self) -> int:
-        """Return how many of them are answered."""
-        return sum(one.progress.answered_at is not None for one in self._calls.values())
+    def states(self) -> Iterator[CallState]:
+        """Yield the state of each call."""
+        return (one.progress.state for one in self._calls.values())
 
     def add(self, kept: Kept, call: CallRecord) -> list[Kept]:
         """Add a call, with the events that came before it. Return the calls that are now over."""

@@ -34,10 +34,13 @@ class RequestPath(NamedTuple):
 
     `places`: its route set and its Contact, as `place` writes them. The host of a place may be a
     name. `hop`: the SIP URI to which the edge sends the requests; its host is an ip address.
+    `at_source`: the party is a phone behind NAT or over its own connection. Requests reach it at
+    the source of its messages only.
     """
 
     places: tuple[str, ...]
     hop: str
+    at_source: bool = False
 
 
 class OwnSockets(NamedTuple):
@@ -127,8 +130,12 @@ class DialogRecord:
 # Trunk ids and URIs of users hold no line feed.
 
 
+_AT = "@"
+"""Before the hop of a path that is `at_source`. A URI does not begin with it."""
+
+
 def _party_lines(party: Party) -> tuple[str, str, str]:
-    ways = "\t".join([" ".join((way.hop, *way.places)) for way in party.ways])
+    ways = "\t".join([" ".join((_AT * way.at_source + way.hop, *way.places)) for way in party.ways])
     return " ".join(party.ips), ways, " ".join(party.cookies)
 
 
@@ -136,7 +143,7 @@ def _party(ips: str, ways: str, cookies: str) -> Party:
     read = []
     for one in ways.split("\t") if ways else ():
         hop, *there = one.split(" ")
-        read.append(RequestPath(tuple(there), hop))
+        read.append(RequestPath(tuple(there), hop.removeprefix(_AT), hop.startswith(_AT)))
     return Party(tuple(ips.split()), tuple(read), tuple(cookies.split()))
 
 

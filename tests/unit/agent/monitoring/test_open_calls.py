@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 
+from tests.unit.agent.monitoring.call_stories import (
+    PHONE,
+    Clock,
+    agent,
+    answer,
+    begin,
+    call_out,
+    hang_up,
+    happen,
+)
 from tests.unit.agent.monitoring.reports import NOW, identified, refused
-from whence.agent.monitoring.call_log import CallsFile
 from whence.agent.monitoring.call_record import CallFilter
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.open_calls import (
@@ -18,25 +27,12 @@ from whence.agent.monitoring.open_calls import (
     FILE,
     LATE_ANSWER_S,
     RINGING_S,
-    OpenCalls,
 )
 from whence.core.dialogs.arrival import Arrival
-from whence.core.identification.decision import Decision, Reason
-from whence.core.monitoring.call_progress import CallEvent, CallState, EventKind, Hangup, Outcome
-from whence.core.sip.transport_address import TransportAddress
-from whence.ipc import call_events, decisions
-from whence.ipc.call_events import CallOut
+from whence.core.identification.decision import Reason
+from whence.core.monitoring.call_progress import CallState, EventKind, Hangup, Outcome
+from whence.ipc import call_events
 from whence.ipc.decisions import Sender
-
-SOURCE = TransportAddress.parse("udp:192.0.2.1:5060")
-PHONE = TransportAddress.parse("udp:192.0.2.7:5060")
-
-
-class Clock:
-    now = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -47,45 +43,6 @@ def clock() -> Clock:
 @pytest.fixture
 def calls(tmp_path: Path, clock: Clock) -> Calls:
     return agent(tmp_path, clock)
-
-
-def agent(folder: Path, clock: Clock) -> Calls:
-    """Return the calls of an agent that has just started."""
-    calls = Calls(100, CallsFile(folder / "calls.json"), OpenCalls(folder / FILE, clock))
-    calls.restore()
-    return calls
-
-
-def begin(
-    calls: Calls,
-    number: int = 0,
-    decision: Decision | None = None,
-    target: str = "sip:alice@edge.example",
-    **parts: Any,
-) -> Arrival:
-    arrival = Arrival.of(NOW + number, 7)
-    body = decisions.report_body(
-        decision or identified(), SOURCE, "sip:+442071234567@edge.example", None, None, "", target
-    )
-    sender = parts.get("sender", Sender("sip:+33123456789@provider.example", "tag"))
-    data = decisions.record(body, "INVITE", f"call-{number}", arrival, sender, from_cache=False)
-    calls.receive(decisions.read(data), data)
-    calls.turn_ended()
-    return arrival
-
-
-def happen(calls: Calls, kind: EventKind, arrival: Arrival, at: float, **parts: Any) -> None:
-    event = CallEvent(kind, arrival, at, **parts)
-    calls.receive_event(call_events.read(call_events.record(event)))
-    calls.turn_ended()
-
-
-def answer(calls: Calls, arrival: Arrival, at: float = NOW + 5) -> None:
-    happen(calls, EventKind.ANSWERED, arrival, at, status=200, source=PHONE)
-
-
-def hang_up(calls: Calls, arrival: Arrival, at: float = NOW + 65, tag: str = "tag") -> None:
-    happen(calls, EventKind.ENDED, arrival, at, from_tag=tag)
 
 
 def states(calls: Calls) -> list[CallState | None]:
@@ -245,24 +202,6 @@ def test_restart_of_kamailio_ends_calls_that_ring(calls: Calls, clock: Clock) ->
 
 
 # Calls out.
-
-
-def call_out(calls: Calls, **parts: Any) -> Arrival:
-    arrival = Arrival.of(NOW, 9)
-    values: dict[str, Any] = {
-        "user": "alice",
-        "source": PHONE,
-        "caller": "sip:alice@edge.example",
-        "called": "+442079460000",
-        "ruri": "sip:02079460000@edge.example",
-        "from_tag": "tag",
-        "call_id": "out-1",
-        "planned": ("acme", "bolt"),
-    }
-    data = call_events.call_out(CallOut(arrival, **{**values, **parts}))
-    calls.receive_call_out(call_events.read_call_out(data), data)
-    calls.turn_ended()
-    return arrival
 
 
 def test_call_out_has_the_trunks_that_were_tried(tmp_path: Path, clock: Clock) -> None:
