@@ -30,7 +30,7 @@ from whence.agent.monitoring.metrics import (
     registry,
 )
 from whence.agent.monitoring.node_metrics import NodeMetrics
-from whence.agent.monitoring.stream import EventKind as StreamKind
+from whence.agent.monitoring.stream import StreamKind
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
 from whence.agent.provisioning.provisioned import Provisioned

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
 from whence.agent.api.problems import ApiError, ProblemCode, responses
-from whence.agent.monitoring.stream import EventKind, EventStream, StreamEvent, Subscription
+from whence.agent.monitoring.stream import EventStream, StreamEvent, StreamKind, Subscription
 
 HEARTBEAT_S = 15.0
 """The longest time without a line. A proxy closes silent connections, and the agent sees that."""
@@ -21,7 +21,7 @@ View = Callable[[str], BaseModel | None]
 """A key of an event → the resource as it is now; None: it is gone."""
 
 
-def add(api: FastAPI, stream: EventStream, views: dict[EventKind, View]) -> None:
+def add(api: FastAPI, stream: EventStream, views: dict[StreamKind, View]) -> None:
     """Add the path to an API that `app.make` built. `views`: the content of each kind."""
 
     @api.get(
@@ -39,7 +39,7 @@ def add(api: FastAPI, stream: EventStream, views: dict[EventKind, View]) -> None
     async def stream_events(
         request: Request,
         kind: Annotated[
-            list[EventKind] | None, Query(description="only events of these kinds")
+            list[StreamKind] | None, Query(description="only events of these kinds")
         ] = None,
         last_event_id: Annotated[
             str, Header(max_length=40, description="the id of the last event that you have")
@@ -56,7 +56,7 @@ def add(api: FastAPI, stream: EventStream, views: dict[EventKind, View]) -> None
                 "too many clients read the stream, or the agent ends; try again later",
                 {"retry-after": "10"},
             )
-        wanted = set(kind or EventKind) | {EventKind.RESYNC}
+        wanted = set(kind or StreamKind) | {StreamKind.RESYNC}
         text = _text(request, stream, views, wanted, last_event_id)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(text, media_type="text/event-stream", headers=headers)
@@ -65,8 +65,8 @@ def add(api: FastAPI, stream: EventStream, views: dict[EventKind, View]) -> None
 async def _text(
     request: Request,
     stream: EventStream,
-    views: dict[EventKind, View],
-    wanted: set[EventKind],
+    views: dict[StreamKind, View],
+    wanted: set[StreamKind],
     last_id: str,
 ) -> AsyncIterator[str]:
     with stream.subscribe(last_id) as client:
@@ -92,7 +92,7 @@ async def _woken(client: Subscription) -> bool:
     return True
 
 
-def _lines(stream: EventStream, event: StreamEvent, views: dict[EventKind, View]) -> str:
+def _lines(stream: EventStream, event: StreamEvent, views: dict[StreamKind, View]) -> str:
     """Return an event as text. JSON has no line ends, so no content can end an event."""
     view = views[event.kind](event.key) if event.kind in views else None
     content = None if view is None else view.model_dump(mode="json")

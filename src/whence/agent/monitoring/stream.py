@@ -32,7 +32,7 @@ KEPT = 1000
 """How many events are kept for clients that return."""
 
 
-class EventKind(StrEnum):
+class StreamKind(StrEnum):
     """What changed."""
 
     TRUNK = "trunk"
@@ -48,7 +48,7 @@ class StreamEvent:
     """One event. `key`: the id of the trunk or alarm; empty: the event names none."""
 
     serial: int
-    kind: EventKind
+    kind: StreamKind
     key: str = ""
 
 
@@ -68,7 +68,7 @@ class Subscription:
             self.waiting.pop()
         if len(self.waiting) >= WAITING:
             self.waiting.clear()
-            event = StreamEvent(event.serial, EventKind.RESYNC)
+            event = StreamEvent(event.serial, StreamKind.RESYNC)
         self.waiting.append(event)
         self.wake.set()
 
@@ -118,19 +118,19 @@ class EventStream:
 
     def changed(self, trunk: TrunkSettings, _registration: Registration) -> None:
         """Publish a step of a registration."""
-        self._publish(EventKind.TRUNK, trunk.id)
+        self._publish(StreamKind.TRUNK, trunk.id)
 
     def gone(self, trunk_id: str) -> None:
         """Publish the removal of a trunk."""
-        self._publish(EventKind.TRUNK, trunk_id)
+        self._publish(StreamKind.TRUNK, trunk_id)
 
     def raised(self, raised: RaisedAlarm) -> None:
         """Publish an alarm, or its all-clear."""
-        self._publish(EventKind.ALARM, str(raised.id))
+        self._publish(StreamKind.ALARM, str(raised.id))
 
     def happened(self, trunk_id: str, _events: Sequence[HistoryEvent]) -> None:
         """Publish an event in the history of a trunk."""
-        self._publish(EventKind.TRUNK, trunk_id)
+        self._publish(StreamKind.TRUNK, trunk_id)
 
     def receive(self, _report: DecisionReport, _record: bytes) -> None:
         """Note that there is a new call. All of one read are one event."""
@@ -148,9 +148,9 @@ class EventStream:
         """Publish that calls came or changed."""
         if self._have_calls_changed:
             self._have_calls_changed = False
-            self._publish(EventKind.CALLS, "")
+            self._publish(StreamKind.CALLS, "")
 
-    def _publish(self, kind: EventKind, key: str) -> None:
+    def _publish(self, kind: StreamKind, key: str) -> None:
         if not self._is_used:
             return
         self._serial += 1
@@ -165,5 +165,5 @@ class EventStream:
         serial = int(number) if number.isdecimal() and len(number) < 20 else -1
         oldest = self._kept[0].serial if self._kept else self._serial + 1
         if run != self._run or not oldest - 1 <= serial <= self._serial:
-            return [StreamEvent(self._serial, EventKind.RESYNC)]
+            return [StreamEvent(self._serial, StreamKind.RESYNC)]
         return [event for event in self._kept if event.serial > serial]

@@ -36,7 +36,7 @@ from whence.agent.monitoring.metrics import (
 )
 from whence.agent.monitoring.outbound import CallsOut
 from whence.agent.monitoring.store_monitor import StoreMonitor
-from whence.agent.monitoring.stream import EventKind, EventStream
+from whence.agent.monitoring.stream import EventStream, StreamKind
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
 from whence.agent.provisioning.provisioned import Provisioned
@@ -164,8 +164,8 @@ class Agent:
             drain=self.receiver.drain,
         )
         self.api = api = make(parts, clock=node.clock)
-        views: dict[EventKind, stream.View] = {
-            EventKind.TRUNK: lambda id_: trunk_view(*node.registrations[id_], None)
+        views: dict[StreamKind, stream.View] = {
+            StreamKind.TRUNK: lambda id_: trunk_view(*node.registrations[id_], None)
         }
         stream.add(api, self.stream, views)
         self.runtime = RuntimeProvisioning(self.provisioned, self.reload, node.clock)

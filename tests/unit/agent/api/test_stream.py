@@ -13,7 +13,7 @@ import pytest
 from tests.unit.agent.api.agent import NOW, Agent, Story
 from whence.agent.access.verifier import hashed
 from whence.agent.api import stream
-from whence.agent.monitoring.stream import CLIENTS, WAITING, EventKind, EventStream
+from whence.agent.monitoring.stream import CLIENTS, WAITING, EventStream, StreamKind
 from whence.core.access import Role
 
 WithAgent = Callable[[Story], None]
@@ -149,7 +149,7 @@ def test_slow_client_gets_resync_in_bounded_memory() -> None:
         for number in range(10 * WAITING):
             events.gone(str(number))
             assert len(client.waiting) <= WAITING
-        assert client.waiting[0].kind is EventKind.RESYNC
+        assert client.waiting[0].kind is StreamKind.RESYNC
 
 
 def test_many_events_about_one_trunk_are_one() -> None:
