@@ -1,5 +1,5 @@
 # The commands of the README. Each sets up what it needs; what is done is not done again.
-.PHONY: demo test test-fast check fmt cov docs dist setup setup-dev bench bench-registrations \
+.PHONY: demo test test-fast check fmt cov docs dist deb setup setup-dev bench bench-registrations \
     bench-scale bench-instructions bench-freshness bench-all lock generate help
 
 # The pure tests: no Kamailio, no database server, no sleep.
@@ -45,6 +45,9 @@ docs:	## build the documentation into build/site; a warning is an error
 dist:	## build sdist and wheel into dist, and try the wheel in a fresh environment
 	@tools/environment dist
 	@tools/dist
+
+deb:	## build the Debian package for this Debian into build/deb
+	@tools/deb
 
 bench: setup-dev	## CPU time a call beside the known recipe and a bare relay; PEERS=asterisk adds it
 	@.venv/bin/python -m bench calls $(PEERS:%=--peer %) $(ARGS)

@@ -53,6 +53,7 @@ class Behaviour:
     """0: nothing at all."""
     rings: bool = True
     headers: Headers = ()
+    ringing_headers: Headers = ()
     waits: bool = False
     """Whether it sends the final answer only at `answer_now`."""
 
@@ -83,6 +84,8 @@ class StrictUas:
         self.realms = list(realms)
         self.behaviour = Behaviour()
         self.custom: Custom | None = None
+        self.leads_to = ""
+        """Its Contact; empty: its own address."""
         self.faults: list[str] = []
         self.seen: list[Message] = []
         """All requests, without retransmissions, in their order."""
@@ -95,7 +98,11 @@ class StrictUas:
 
     @property
     def contact(self) -> str:
-        return f"<sip:gateway@{place(self.address)}>"
+        return self.leads_to or f"<sip:gateway@{place(self.address)}>"
+
+    def knows(self, dialog: Dialog) -> None:
+        """Let it accept requests in a dialog of another server."""
+        self._state.dialogs[dialog.invite.call_id + dialog.tag] = dialog
 
     def requests(self, method: str) -> list[Message]:
         """Return the requests of this method so far."""
@@ -128,6 +135,24 @@ class StrictUas:
     def repeat(self, answer: Message) -> None:
         """Send an answer again."""
         self._socket.sendto(bytes(answer), self.edge)
+
+    def calls(self, uri: str) -> Message:
+        """Send an INVITE, and return it."""
+        sent = request("INVITE", uri, self.address, contact=self.contact, body=SDP)
+        self._socket.sendto(bytes(sent), self.edge)
+        return sent
+
+    def answered(self, invite: Message) -> Dialog:
+        """Wait for the 200 to an INVITE of the server, acknowledge it, and return the dialog."""
+        answer = self.final(invite, is_initial=True)
+        # As if the peer had sent the INVITE: each field is that of the server's own requests.
+        fields = {"From": answer["To"], "To": answer["From"], "Contact": answer["Contact"]}
+        own = [("Record-Route", value) for value in reversed(answer.all("Record-Route"))]
+        seen = Message("INVITE", (*fields.items(), ("Call-ID", answer.call_id), *own))
+        dialog = Dialog(seen, _tag(answer["From"]), 0, cseq=1)
+        self._state.dialogs[answer.call_id + dialog.tag] = dialog
+        self._socket.sendto(bytes(self.request_in(dialog, "ACK")), self.edge)
+        return dialog
 
     def ask(self, method: str, headers: Headers = (), body: str = "") -> Message:
         """Send a request in the last dialog, and return its final answer."""
@@ -173,7 +198,7 @@ class StrictUas:
             body=body,
         )
 
-    def final(self, sent: Message) -> Message:
+    def final(self, sent: Message, *, is_initial: bool = False) -> Message:
         """Return the final answer to a request that was sent, and check its headers."""
         while True:
             try:
@@ -182,7 +207,7 @@ class StrictUas:
                 raise AssertionError(f"no final answer to {sent.start_line}") from None
             if answer["CSeq"] == sent["CSeq"] and answer.status >= 200:
                 break
-        for name in ("From", "To"):
+        for name in ("From",) if is_initial else ("From", "To"):
             if answer[name] != sent[name]:
                 self.faults.append(f"{sent.method}: {name} {answer[name]}, sent {sent[name]}")
         return answer
@@ -271,7 +296,11 @@ class StrictUas:
         if behaviour.status == 0:
             return
         if behaviour.rings and behaviour.status in (200, 486):
-            self.reply(message, 180, sender, [("Contact", self.contact)])
+            own = ("Contact", self.contact)
+            self._state.dialogs[message.call_id + _tag_of(message)] = Dialog(
+                message, _tag_of(message), _cseq(message)
+            )
+            self.reply(message, 180, sender, [own, *behaviour.ringing_headers])
         if not behaviour.waits:
             self._final(invite, behaviour.status, behaviour.headers)
 

@@ -129,7 +129,14 @@ class World:
 
     def stored_users(self) -> set[str]:
         """Return the users with a phone in the location table."""
-        return set(location.contacts(self.folder / start.LOCATION_FILE, time.time()))
+        return set(self._contacts())
+
+    def contacts(self, user: str) -> list[location.UserContact]:
+        """Return the phones of a user in the location table."""
+        return self._contacts().get(user, [])
+
+    def _contacts(self) -> dict[str, list[location.UserContact]]:
+        return location.contacts(self.folder / start.LOCATION_FILE, time.time())
 
     def now(self) -> float:
         """Return the time of the edge's clock."""

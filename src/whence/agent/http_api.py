@@ -6,14 +6,18 @@ when the registrations have started, or at the first connection.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client.registry import Collector
 
+from whence.agent.access.metrics import AccessMetrics
 from whence.agent.api import monitoring as monitoring_api
+from whence.agent.api import provisioning as provisioning_api
 from whence.agent.api.app import Api, ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
+from whence.agent.api.security import ApiAccess
 from whence.agent.monitoring.call_metrics import CallMetrics
 from whence.agent.monitoring.metrics import (
     AlarmMetrics,
@@ -27,8 +31,13 @@ from whence.agent.monitoring.metrics import (
 from whence.agent.monitoring.node_metrics import NodeMetrics
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
+from whence.agent.provisioning.provisioned import Provisioned
+from whence.agent.provisioning.reload import Reload
+from whence.agent.provisioning.runtime import RuntimeProvisioning
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.registration.keepalive import KeepAlive
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -51,6 +60,11 @@ def build(
             disk=not state.space.is_low,
         )
 
+    access = ApiAccess(
+        parts.verifier, parts.audit, parts.own.api_needs_token, parts.own.api_behind_proxy
+    )
+    if access.required and not parts.verifier.has_tokens:
+        log.warning("the API needs a token, and there is none; create one: whence token create")
     collectors = registry(
         BuildMetrics(),
         RegistrationMetrics(directory, registrations),
@@ -60,12 +74,13 @@ def build(
         AlarmMetrics(observers.alarms, observers.webhook, observers.mail),
         ConflictMetrics(observers.conflicts),
         StoreMetrics(store, directory),
+        AccessMetrics(parts.verifier.wrong),
         *metrics,
     )
-    host, _ = parts.own.api_place
     api = make(
         ApiParts(
-            host,
+            parts.own.api_names,
+            access,
             directory,
             registrations,
             keepalive,
@@ -78,3 +93,8 @@ def build(
     )
     monitoring_api.add(api, MonitoringParts(directory, observers.calls, unknown, observers.alarms))
     return api
+
+
+def add_provisioning(api: Api, provisioned: Provisioned, reload: Reload) -> None:
+    """Add the paths that change trunks, users and routes."""
+    provisioning_api.add(api, RuntimeProvisioning(provisioned, reload))

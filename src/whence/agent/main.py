@@ -15,7 +15,6 @@ from pathlib import Path
 
 import uvloop
 
-from whence.agent.config.load import load
 from whence.agent.config.to_core import LoadedSettings, sibling_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
@@ -25,8 +24,9 @@ from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.notices import NoticeCounts
 from whence.agent.monitoring.store_monitor import StoreMonitor
-from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
+from whence.agent.parts import AgentParts, Observers, acquire_agent_lock, api_tls
 from whence.agent.provisioning.apply import Provisioning
+from whence.agent.provisioning.provisioned import Provisioned, load_with_api
 from whence.agent.provisioning.reload import Reload
 from whence.agent.registration.attempts import OrderAttempts
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
@@ -53,7 +53,7 @@ UP_PAUSE_S = 0.05
 
 def run(path: Path) -> None:
     """Run the agent with the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
-    run_loaded(path, LoadedSettings.of(*load_trusted(path, load)))
+    run_loaded(path, LoadedSettings.of(*load_trusted(path, load_with_api)))
 
 
 def run_loaded(
@@ -105,8 +105,10 @@ async def _serve(
         settings.registration.response_timeout + PATIENCE_S,
         TlsConnections(tls.certificate, tls.key, tls.ca) if settings.edge.has_tls else None,
     )
-    sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
-    resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
+    resolver = SipResolver(
+        DnsCache(settings.agent.nameserver_place),
+        [(own.transport, own.ip.version) for own in settings.edge.listen],
+    )
     alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)
     attempts = OrderAttempts()
@@ -121,8 +123,11 @@ async def _serve(
 
     provisioning = Provisioning(directory, registrations, [siblings])
     clocks = Clocks()
-    since = ClockOffset.parse(directory.clock_offset())
-    watch = ClockWatch(clocks, [provisioning, registrations, keepalives, siblings, alarms], since)
+    watch = ClockWatch(
+        clocks,
+        [provisioning, registrations, keepalives, siblings, alarms],
+        ClockOffset.parse(directory.clock_offset()),
+    )
     watch.check()  # the clock may have been set while no agent ran
     directory.set_clock_offset(str(clocks.offset()))
     provisioning.begin(loaded.node)
@@ -132,8 +137,18 @@ async def _serve(
         provisioning.apply(changed)
         receiver.drain()
 
-    reload = Reload(path, loaded, apply)
-    parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
+    provisioned = Provisioned(path, settings.state)
+    reload = Reload(path, loaded, apply, provisioned.load)
+    parts = AgentParts(
+        settings.agent,
+        observers,
+        directory,
+        receiver,
+        bound,
+        reload,
+        settings.state,
+        api_tls(settings.agent),
+    )
 
     def load_api() -> Callable[[], AsgiApp]:
         from whence.agent import http_api  # noqa: PLC0415 - slow
@@ -154,6 +169,7 @@ async def _serve(
             )
             outbound.add(api, CallsOut(directory, settings.edge.domain, settings.edge.own_hosts))
             actions.add(api, registrations, attempts)
+            http_api.add_provisioning(api, provisioned, reload)
             users.add(
                 api,
                 directory,
@@ -166,10 +182,10 @@ async def _serve(
         return build
 
     log.info(
-        "agent for %d trunks and %d users; API at http://%s",
+        "agent for %d trunks and %d users; API at %s",
         len(loaded.node.trunks),
         len(loaded.node.users),
-        settings.agent.api_listen,
+        settings.agent.api_url,
     )
 
     async def add_trunks() -> None:

@@ -17,6 +17,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whence.agent.access.audit import AuditLog
+from whence.agent.access.tokens import TokenFile
+from whence.agent.access.verifier import TokenVerifier
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.monitoring import alertmanager
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
@@ -37,7 +40,7 @@ from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.runtime.lock import LOCK_FILE, alone
-from whence.agent.runtime.process import LoadApi, api_socket, run_until_signal
+from whence.agent.runtime.process import ApiTls, LoadApi, api_socket, run_until_signal
 from whence.agent.runtime.state_directory import prepare_state
 from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
 from whence.errors import ConfigError, LocationError, OperatorError, StoreError
@@ -121,6 +124,16 @@ class Observers:
         return tasks
 
 
+def api_tls(own: MonitoringConfig) -> ApiTls | None:
+    """Return the certificate of the API; None without one. Raises: OperatorError."""
+    if not own.api_certificate:
+        return None
+    try:
+        return ApiTls(own.api_certificate, own.api_key)
+    except OSError as error:
+        raise OperatorError(f"the certificate of the API cannot be read: {error}") from None
+
+
 def _webhook(own: MonitoringConfig) -> Webhook:
     from whence.agent.monitoring.webhook import Webhook  # noqa: PLC0415 - its httpx is slow
 
@@ -142,11 +155,34 @@ class AgentParts:
     """The socket of the API."""
     reload: Callable[[], Reloaded]
     """Raises: ConfigError or StoreError, which it has logged; then it changed nothing."""
+    state: Path
+    """The state directory."""
+    tls: ApiTls | None = None
+    """The certificate of the API."""
+
+    @cached_property
+    def verifier(self) -> TokenVerifier:
+        """The verifier of the API's tokens."""
+        return TokenVerifier(TokenFile(self.state))
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """The audit log."""
+        return AuditLog(self.state)
+
+    def reload_all(self) -> Reloaded:
+        """Read the settings file again, and the certificate of the API.
+
+        Raises: ConfigError or StoreError, which it has logged; then it changed nothing.
+        """
+        if self.tls is not None:
+            self.tls.renew()
+        return self.reload()
 
     @cached_property
     def reloads(self) -> ReloadResults[Reloaded]:
         """The reload, which notes its last result."""
-        return ReloadResults(self.reload)
+        return ReloadResults(self.reload_all)
 
     @cached_property
     def store_monitor(self) -> StoreMonitor:
@@ -183,5 +219,6 @@ class AgentParts:
         gc.enable()
         self.receiver.start()
         all_tasks = {**tasks, **self.observers.tasks(), "store": self.store_monitor.run()}
-        await run_until_signal(load_api, self.bound, all_tasks, on_sighup, end)
+        tls = None if self.tls is None else self.tls.context
+        await run_until_signal(load_api, self.bound, all_tasks, on_sighup, end, tls)
         self.receiver.stop()

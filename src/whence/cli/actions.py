@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -13,6 +14,15 @@ from whence.cli.client import ask
 from whence.cli.output import Answer
 from whence.core.monitoring.unknown_sources import LONGEST_S
 
+LONGEST_WAIT_S = 120
+"""How long `--wait` waits: longer than the agent tries two servers."""
+
+_SERVER_WAIT_S = 5
+_POLL_S = 0.5
+
+_GOAL = {"register": "registered", "resume": "registered", "unregister": "unregistered"}
+"""Order → the state with which it succeeded."""
+
 TrunkArgument = Annotated[
     str, typer.Argument(metavar="ID", help="The id of the trunk, as whence trunks lists it.")
 ]
@@ -23,21 +33,27 @@ SourceArgument = Annotated[
         help="The source as whence unknown lists it (udp:203.0.113.7:5060), or an ip.",
     ),
 ]
+WaitOption = Annotated[
+    bool,
+    typer.Option(
+        "--wait", help="Wait for the registrar's answer; exit with 1 if it is not the wanted one."
+    ),
+]
 TrunkOption = Annotated[str, typer.Option(metavar="ID", help="The trunk that gets its calls.")]
 
 
-def register(api: str, trunk: TrunkArgument) -> Answer:
+def register(api: str, trunk: TrunkArgument, wait: WaitOption = False) -> Answer:
     """Register a trunk now, also one that waits, is suspended, or has rejected credentials."""
-    return _order(api, trunk, "register", "the agent registers it now")
+    return _order(api, trunk, "register", "the agent registers it now", wait=wait)
 
 
-def unregister(api: str, trunk: TrunkArgument) -> Answer:
+def unregister(api: str, trunk: TrunkArgument, wait: WaitOption = False) -> Answer:
     """Unregister a trunk, and keep it suspended until `register` or `resume`.
 
     Its learned addresses end at once.
     """
     until = f"the agent unregisters it, and suspends it until whence resume {trunk}"
-    return _order(api, trunk, "unregister", until)
+    return _order(api, trunk, "unregister", until, wait=wait)
 
 
 def pause(api: str, trunk: TrunkArgument) -> Answer:
@@ -46,14 +62,35 @@ def pause(api: str, trunk: TrunkArgument) -> Answer:
     return _order(api, trunk, "pause", until)
 
 
-def resume(api: str, trunk: TrunkArgument) -> Answer:
+def resume(api: str, trunk: TrunkArgument, wait: WaitOption = False) -> Answer:
     """Register a trunk again that was paused or unregistered."""
-    return _order(api, trunk, "resume", "the agent registers it again")
+    return _order(api, trunk, "resume", "the agent registers it again", wait=wait)
 
 
-def _order(api: str, trunk: str, order: str, result: str) -> Answer:
-    answer = ask(api, f"/v1/trunks/{quote(trunk, safe='')}/{order}", {})
-    return Answer(answer, lambda _: [f"{trunk}: {result}; follow it with: whence trunk {trunk}"])
+def _order(api: str, trunk: str, order: str, result: str, *, wait: bool = False) -> Answer:
+    path = f"/v1/trunks/{quote(trunk, safe='')}/{order}"
+    if not wait:
+        sentence = f"{trunk}: {result}; follow it with: whence trunk {trunk}"
+        return Answer(ask(api, path, {}), lambda _: [sentence])
+    attempt = ask(api, f"{path}?wait={_SERVER_WAIT_S}", {})
+    give_up_at = time.monotonic() + LONGEST_WAIT_S
+    while attempt["ended_at"] is None and time.monotonic() < give_up_at:
+        time.sleep(_POLL_S)
+        attempt = ask(api, f"/v1/attempts/{quote(attempt['id'], safe='')}")
+    end = attempt["result"]
+    return Answer(attempt, _end_of_order, ok=end is not None and end["state"] == _GOAL[order])
+
+
+def _end_of_order(attempt: Any) -> Iterator[str]:
+    trunk, end = attempt["trunk"], attempt["result"]
+    if end is not None:
+        yield f"{trunk}: {end['state']}: {end['message']}"
+    elif attempt["ended_at"] is not None:
+        yield f"{trunk}: was removed meanwhile"
+    else:
+        yield (
+            f"{trunk}: has no end after {LONGEST_WAIT_S} s; follow it with: whence trunk {trunk}"
+        )
 
 
 def allow(

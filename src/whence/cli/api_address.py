@@ -17,12 +17,16 @@ def api_of(file: Path) -> str:
     """
     from whence.agent.config.models import MonitoringConfig
     from whence.agent.config.toml import toml
-    from whence.agent.config.validators import check_api_address
+    from whence.agent.config.validators import UNIX, check_api_address
 
     agent = toml(file).get("agent", {})
     default = MonitoringConfig.model_fields["api_listen"].default
     given = agent.get("api_listen", default) if isinstance(agent, dict) else default
     try:
-        return f"http://{check_api_address(given if isinstance(given, str) else '')}"
+        address = check_api_address(given if isinstance(given, str) else "")
     except ValueError as error:
         raise ConfigError([f"{file.name}: agent: api_listen: {error}"]) from None
+    if address.startswith(UNIX):
+        return address
+    has_tls = isinstance(agent, dict) and bool(agent.get("api_certificate"))
+    return f"{'https' if has_tls else 'http'}://{address}"

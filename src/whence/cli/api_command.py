@@ -98,6 +98,8 @@ def _api(context: typer.Context, api: str, config: Path | None) -> str:
 
 def _show(answer: Answer, *, json: bool, width: int | None) -> None:
     print(output.as_json(answer.value) if json else answer.text(width))
+    if not answer.ok:
+        raise typer.Exit(1)
 
 
 def _watch(query: Callable[[], Answer], *, wide: bool, every_s: int) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import quote
+import os
+import ssl
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
 
+if TYPE_CHECKING:
+    import httpx
+
 TIMEOUT_S = 10.0
+
+_UNIX = "unix:"
 
 PAGE = 1000
 """How many items of a list are asked for at once: the most that the API allows."""
@@ -42,12 +51,11 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
     """
     import httpx  # other commands need it not, and its import takes long
 
-    url = api.rstrip("/") + path
+    url = _base(api) + path
     try:
-        # Without trust_env=False, a proxy of the environment could get requests to loopback.
-        with httpx.Client(trust_env=False, timeout=TIMEOUT_S) as client:
+        with _client(api) as client:
             response = client.get(url) if question is None else client.post(url, json=question)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise OperatorError(
             f"no agent answers at {api} ({error}); start it with: whence run -c FILE, or name its "
             "API with --api URL"
@@ -67,6 +75,68 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
             "[agent] has the address"
         )
     return answer
+
+
+def _base(api: str) -> str:
+    """Return the URL before the path. Over a Unix socket, the host has no meaning."""
+    return "http://localhost" if api.startswith(_UNIX) else api.rstrip("/")
+
+
+def _client(api: str) -> httpx.Client:
+    """Return a client for the API at this URL, with the token of the environment.
+
+    Raises: OperatorError, where the token would be readable on the network.
+    """
+    import httpx
+
+    token = _token()
+    if token and not (api.startswith(("https:", _UNIX)) or _is_loopback(api)):
+        raise OperatorError(
+            f"{api} has no TLS, so the network could read the token; write an https:// URL"
+        )
+    verify: bool | ssl.SSLContext = False  # loading CA certificates is slow
+    if api.startswith("https:"):
+        verify = ssl.create_default_context(cafile=os.environ.get("WHENCE_CA_FILE"))
+    transport = (
+        httpx.HTTPTransport(uds=api.removeprefix(_UNIX))
+        if api.startswith(_UNIX)
+        else httpx.HTTPTransport(verify=verify)
+    )
+    # Without trust_env=False, a proxy of the environment could get requests to loopback.
+    return httpx.Client(
+        transport=transport,
+        trust_env=False,
+        timeout=TIMEOUT_S,
+        headers={"authorization": f"Bearer {token}"} if token else {},
+    )
+
+
+def _token() -> str:
+    """Return the token of the environment: of WHENCE_TOKEN_FILE, or WHENCE_TOKEN; empty: none.
+
+    A token on the command line would be visible to all users. Raises: OperatorError.
+    """
+    file = os.environ.get("WHENCE_TOKEN_FILE")
+    if not file:
+        token = os.environ.get("WHENCE_TOKEN", "").strip()
+    else:
+        try:
+            token = Path(file).read_text("ascii").strip()
+        except (OSError, ValueError):
+            raise OperatorError(
+                f"WHENCE_TOKEN_FILE: {file} cannot be read; write the token into it"
+            ) from None
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise OperatorError("the token of the environment is not one word; write it as created")
+    return token
+
+
+def _is_loopback(api: str) -> bool:
+    host = urlsplit(api).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _path(path: str, **query: object) -> str:

@@ -23,6 +23,8 @@ class Answer:
     value: Any
     """The JSON of the API, unchanged."""
     view: Callable[[Any], Iterable[str | Table]]
+    ok: bool = True
+    """Whether the command succeeded: otherwise it exits with 1."""
 
     def text(self, width: int | None) -> str:
         """Return the lines for people; see `Table.render`."""

@@ -33,8 +33,10 @@ from whence.core.sip.transport_address import IP, Transport, TransportAddress, c
 from whence.core.sip.uri import Uri, host_text
 from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port, sent_by_port
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
+from whence.edge.cseq_shifts import CseqShifts
 from whence.edge.dialog_table import DIALOGS, DialogTable, dialog_of, table_key
 from whence.edge.messages import read_reply
+from whence.edge.phone_paths import PhonePaths
 from whence.edge.phones import LOCATION
 from whence.edge.sending_sockets import SendingSockets
 from whence.edge.trunk_dialogs import STATE, TrunkCall, TrunkDialogs
@@ -89,12 +91,15 @@ class DialogHandlers(Handlers):
         own: OwnSockets,
         sending: SendingSockets,
         trunk_dialogs: TrunkDialogs,
+        shifts: CseqShifts,
     ) -> None:
         super().__init__(worker)
         self._own = own
         self._sending = sending
         self._calls = trunk_dialogs
+        self._shifts = shifts
         self._table = DialogTable(worker)
+        self._phones = PhonePaths(worker)
         self._our_routes: set[str] = set()
 
     @answers
@@ -186,10 +191,15 @@ class DialogHandlers(Handlers):
         if ksr.rr.loose_route() < 0:
             return NO
         sender, way = found
-        ksr.setdsturi(way.hop)
-        self._sending.force_in_dialog(way.hop, self.worker)
+        hop = self._phones.hop(way, _user_of(record, sender.other), goal)
+        ksr.setdsturi(hop)
+        self._sending.force_in_dialog(hop, self.worker)
         self._pass(message, id_, record, call_id, cookie, sender, way, source, call)
-        return GO_ON if call is None else self._calls.begin(call, id_, way.hop)
+        if call is not None:
+            return self._calls.begin(call, id_, hop)
+        if sender is Side.CALLEE and isinstance(record, DialogRecord):
+            return self._shifts.begin(record, id_, hop)
+        return GO_ON
 
     @survives
     def ksr_answer(self, _message: object) -> int:
@@ -353,7 +363,10 @@ class DialogHandlers(Handlers):
         party = record.party(sender)
         contact = next(iter(targets.uris(message.all("contact"))), None)
         before = next(iter(party.ways), RequestPath(("",), ""))
-        after = targets.refreshed(before, contact, source, self._own)
+        at_source = self._phones.is_at_source(
+            message, _user_of(record, sender), source, is_reply=False
+        )
+        after = targets.refreshed(before, contact, source, self._own, at_source=at_source)
         ours = ""
         if method == "INVITE":
             from_ip = _first_ip(record.caller) if sender is Side.CALLEE else ""
@@ -384,12 +397,15 @@ class DialogHandlers(Handlers):
         party = record.party(replier)
         contact = next(iter(targets.uris(message.all("contact"))), None)
         began = next(iter(record.party(requester).cookies), cookie) == cookie
+        at_source = self._phones.is_at_source(
+            message, _user_of(record, replier), source, is_reply=True
+        )
         if party.ways and not began:
-            way = targets.refreshed(party.ways[0], contact, source, self._own)
+            way = targets.refreshed(party.ways[0], contact, source, self._own, at_source=at_source)
         else:
             recorded = targets.uris(message.all("record-route"))
             at = next((i for i, uri in enumerate(recorded) if find_cookie([uri])), len(recorded))
-            way = targets.way(recorded[:at][::-1], contact, source, self._own)
+            way = targets.way(recorded[:at][::-1], contact, source, self._own, at_source=at_source)
         ours = ""
         if way is not None and cookie:
             from_ip = _first_ip(record.caller) if replier is Side.CALLEE else ""
@@ -403,7 +419,8 @@ class DialogHandlers(Handlers):
     def _way_back(self, message: Message, source: TransportAddress) -> RequestPath | None:
         routes = targets.uris(message.all("record-route"))
         contact = next(iter(targets.uris(message.all("contact"))), None)
-        return targets.way(routes, contact, source, self._own)
+        at_source = self._phones.is_at_source(message, "", source, is_reply=False)
+        return targets.way(routes, contact, source, self._own, at_source=at_source)
 
     def _note_public_route(self, source: TransportAddress) -> None:
         """Note how the caller reaches us, if the address of the socket changes at run time.
@@ -507,7 +524,8 @@ class DialogHandlers(Handlers):
         self, id_: str, call_id: str, via: str, to: Side, way: RequestPath | None, from_ip: str
     ) -> str:
         key, there = self._table.key(), way.places if way else ()
-        return write_cookie(key, id_, call_id, via, to, there, from_ip)
+        source = targets.source_of(way) if way else None
+        return write_cookie(key, id_, call_id, via, to, there, from_ip, source)
 
     def _via(self, message: Message, source: TransportAddress) -> str:
         """Return the destination of answers to the current request."""
@@ -538,6 +556,11 @@ def _route_of(ip: IP, port: int, transport: Transport | None = None) -> str:
     """
     shows_port = transport is None or port != transport.default_port
     return f"<sip:{host_text(str(ip))}{f':{port}' if shows_port else ''};"
+
+
+def _user_of(record: DialogRecord | str | None, side: Side) -> str:
+    """Return the URI of the local user whose phone is this party; empty: none, or unknown."""
+    return record.user_of(side) if isinstance(record, DialogRecord) else ""
 
 
 def _first_ip(party: Party) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from whence.edge.agent_requests import AgentRequestHandlers
 from whence.edge.base import Worker
 from whence.edge.connections import ConnectionHandlers
+from whence.edge.cseq_shifts import CseqShifts
 from whence.edge.dialogs import DialogHandlers
 from whence.edge.guard import GuardHandlers
 from whence.edge.inbound import InboundHandlers
@@ -55,7 +56,11 @@ class EdgeHandlers:
         self.ksr_dialog_failed = trunk_dialogs.ksr_dialog_failed
         self.ksr_answer_to_trunk = trunk_dialogs.ksr_answer_to_trunk
 
-        dialogs = DialogHandlers(worker, settings.own, sending, trunk_dialogs)
+        shifts = CseqShifts(worker, calls_out=settings.calls_out)
+        self.ksr_challenged = shifts.ksr_challenged
+        self.ksr_shifted_branch = shifts.ksr_shifted_branch
+
+        dialogs = DialogHandlers(worker, settings.own, sending, trunk_dialogs, shifts)
         self.ksr_begin_dialog = dialogs.ksr_begin_dialog
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer

@@ -71,6 +71,40 @@ Recent = Sequence[tuple[str, str]]
 """Earlier requests, as sender and text, with their Call-ID and branch as `{id}`."""
 
 
+NEAR = "Contact: <sip:tester@{own}>\r\n"
+
+
+def paths(at: Mapping[str, Address], edge: str) -> list[str]:
+    """Return headers that say how a party is reached at `{own}`, by other places, or not at all."""
+    proxy, outer, unknown = (place(at[name]) for name in ("proxy", "outer", "unknown"))
+    behind = f"Contact: <sip:x@{unknown}>\r\n"
+    return [
+        *(f"Contact: <sip:tester@{host}>\r\n" for host in (proxy, at["outer"][0], *ODD_PLACES)),
+        f"Contact: <sip:tester@{edge}>\r\n",
+        f"Contact: <sip:tester@{edge}:5099>\r\n",
+        f"Contact: <sip:{proxy};transport=udp;x=y>;expires=60\r\n",
+        f"Contact: <sip:{proxy};transport=tcp>\r\n",
+        f"Contact: <sip:{proxy};maddr=192.0.2.1>\r\n",
+        f"Record-Route: <sip:{proxy};lr>\r\n{behind}",
+        f"Record-Route: <sip:{proxy};lr>\r\nContact: <sip:a@pbx.Example>\r\n",
+        f"Record-Route: <sip:{{own}};lr=on;ftag=a.b>\r\n{behind}",
+        f"Record-Route: <sip:{proxy};r2=on;lr>\r\nRecord-Route: <sip:{outer};r2=on;lr>\r\n{behind}",
+        f"Record-Route: <sip:{proxy};lr>,<sip:Outer.example:5070;lr>\r\n{behind}",
+        f"Record-Route: <sip:{proxy};lr>, <sip:{outer};lr>\r\n{behind}",
+        f"Record-Route: <sip:{proxy}>\r\n{behind}",
+        f"Record-Route: <sip:a@{proxy};lr>\r\n{behind}",
+        f'Record-Route: "a" <sip:{proxy};lr>\r\n{behind}',
+        f"Record-Route: <sip:{edge}:5060;lr>\r\n{behind}",
+        f"Record-Route: <sip:127.0.0.1:5070;lr>\r\n{behind}",
+        f"Record-Route: <sip:{proxy};lr;whence=00>\r\n{behind}",
+        f"{NEAR}Contact: <sip:tester@{proxy}>\r\n",
+        "",
+    ]
+
+
+ODD_PLACES = ("127.0.0.1:5070", "0.0.0.0", "224.0.0.1", "198.018.0.9", "pbx.example", "{own}0")
+
+
 @dataclass(frozen=True)
 class Shot:
     """One message of one machine."""
@@ -90,9 +124,10 @@ class Calls:
         name: str,
         recent: Recent = (),
     ) -> None:
-        """`at`: the address of each sender. `name` is in each Call-ID and branch."""
+        """`at`: the address of each machine. `name` is in each Call-ID and branch."""
         self._dice = dice
         self._edge = place(edge)
+        self._paths = paths(at, edge[0])
         self._at = at
         self._name = name
         self._made = 0
@@ -154,7 +189,9 @@ class Calls:
             f"{dice.choices(['To', 't'], [9, 1])[0]}: <{to}>{tag}\r\n",
             "Call-ID: {id}\r\n",
             f"CSeq: 1 {method}\r\n",
-            f"Contact: <sip:tester@{here}>\r\n",
+            dice.choice(self._paths).format(own=here)
+            if dice.random() < 0.4
+            else NEAR.format(own=here),
             called,
             other,
             forged,
@@ -176,8 +213,8 @@ class Calls:
         own = OWN.get(sender, NUMBERS)
         return self._dice.choice(own if self._dice.random() < 0.85 else NUMBERS)
 
-    def _rarely(self, odd: tuple[str, ...], usual: str) -> str:
-        return self._dice.choice(odd) if self._dice.random() < 0.08 else usual
+    def _rarely(self, odd: tuple[str, ...], usual: str, share: float = 0.08) -> str:
+        return self._dice.choice(odd) if self._dice.random() < share else usual
 
     def _changed(self, data: bytes) -> bytes:
         """Change some octets, or insert one that another parser reads in its own way."""

@@ -29,6 +29,9 @@ SENDERS = ("shared", "solo", "extra", "short", "guest", "unknown")
 """Machines that call: of two trunks, of one, of one with further number headers, of one with short
 grants, of a source that the operator allows and revokes, and of an unknown source."""
 
+PROXIES = ("proxy", "outer")
+"""Machines behind which a party may be reached."""
+
 ELSEWHERE = 5099
 """A port of the PBX from which it does not answer."""
 
@@ -56,12 +59,17 @@ class FixedWorld(World):
     def network(self) -> Network:
         return self._block
 
+    def agent_ip(self) -> str:
+        return "127.0.0.1"
+
 
 class Node:
     """One Kamailio, the machines around it, and its directory."""
 
-    def __init__(self, folder: Path, block: Network, *, fast: bool) -> None:
+    def __init__(self, folder: Path, block: Network, *, fast: bool, sockets: int = 1) -> None:
+        """*sockets*: how many the edge has. Phones register at the last one."""
         folder.mkdir()
+        inside = [block.ip(f"inside {number}") for number in range(1, sockets)]
         self._stack = ExitStack()
         namespace = self._stack.enter_context(Namespace(folder))
         self.world = self._stack.enter_context(
@@ -72,6 +80,7 @@ class Node:
                 parameters=NO_REPEATS,
                 known_answers=fast,
                 simple_dialogs=fast,
+                listen=["udp:{edge}", *(f"udp:{ip}:{SIP_PORT}" for ip in inside)],
                 **QUIET,
             )
         )
@@ -81,6 +90,7 @@ class Node:
         self.pbx = self._endpoint("pbx", SIP_PORT)
         self.elsewhere = self._endpoint("pbx", ELSEWHERE)
         self.phone = self._endpoint("phone", SIP_PORT)
+        self.proxies = {name: self._endpoint(name, SIP_PORT) for name in PROXIES}
         self._fence = self._endpoint("fence", SIP_PORT)
         self._fences = 0
         self.agent = Agent(self)
@@ -88,7 +98,8 @@ class Node:
         users = ("alice", "absent")
         for name in users:
             self.books.add(UserConfig.model_validate({"name": name, "password": PASSWORD}))
-        answer = self.phone.register(self.edge, "alice", PASSWORD, DOMAIN)
+        at = (inside[-1], SIP_PORT) if inside else self.edge
+        answer = self.phone.register(at, "alice", PASSWORD, DOMAIN)
         assert answer.status == 200
 
     @property
@@ -100,6 +111,11 @@ class Node:
     def targets(self) -> dict[str, Endpoint]:
         """The machines that calls may reach."""
         return {"pbx": self.pbx, "elsewhere": self.elsewhere, "phone": self.phone}
+
+    @property
+    def machines(self) -> dict[str, Endpoint]:
+        """All machines around the edge."""
+        return {**self.senders, **self.targets, **self.proxies}
 
     def _endpoint(self, machine: str, port: int) -> Endpoint:
         made = self.world.endpoint(self._block.ip(machine), port)

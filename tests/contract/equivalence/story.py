@@ -13,7 +13,7 @@ from random import Random
 
 from testkit.sip import Endpoint, Message, acknowledgement, reply
 from tests.contract.call import cancel
-from tests.contract.equivalence.calls import Calls, Recent, Shot
+from tests.contract.equivalence.calls import Calls, Recent, Shot, paths
 from tests.contract.equivalence.nodes import ELSEWHERE, Node, place
 from tests.contract.torture.mutation import mutated
 
@@ -40,6 +40,7 @@ _ANY_COOKIE = re.compile(rb"(?i)whence=[^;>\s]*")
 def plain(data: bytes) -> bytes:
     """Return a message without what Kamailio draws by chance: branches, tags, nonces, cookies."""
     data = _BRANCH.sub(b"BRANCH", _TAG.sub(b"tag=OURS", data))
+    data = data.replace(b";lr;r2=on;whence=", b";r2=on;lr;whence=")  # Kamailio's own order
     return _ANY_COOKIE.sub(b"whence=COOKIE", _NONCE.sub(b"nonce", data))
 
 
@@ -58,14 +59,15 @@ class Story:
         self.recent = recent
         self.phases: list[Seen] = []
         self.sent: list[Shot] = []
-        self._dialogs: list[tuple[Shot, Message, Message]] = []
-        """Request, its 2xx at the caller, and the request as the target received it."""
-        self._arrived: dict[str, Message] = {}
+        self._dialogs: list[tuple[Shot, Message, Message, str]] = []
+        """Request, its 2xx at the caller, the request as the target received it, the target."""
+        self._arrived: dict[str, tuple[str, Message]] = {}
+        """Call-ID → the target at which a request arrived first, and the request."""
 
     def run(self) -> list[Seen]:
         """Send all messages; return what each machine received in each phase."""
         node = self._node
-        at = {name: one.address for name, one in node.senders.items()}
+        at = {name: one.address for name, one in node.machines.items()}
         calls = Calls(self._dice, node.edge, at, self._name, self.recent)
         shots = [calls.draw() for _ in range(EACH)]
         self.recent = calls.recent
@@ -87,28 +89,33 @@ class Story:
         self._phase()
         return self.phases
 
+    @property
+    def far(self) -> int:
+        """How many dialogs have a party that is reached elsewhere, and were begun by Kamailio."""
+        texts = [f"{answer}{arrived}" for _, answer, arrived, _ in self._dialogs]
+        return sum(re.search("whence=[bc][0-9a-f]+w", text) is not None for text in texts)
+
     def _answer_all(self) -> None:
         """Answer all requests of the last phase."""
-        for name, machine in {**self._node.targets, **self._node.senders}.items():
+        for name, machine in self._node.machines.items():
             for data in self._last[name]:
-                self._answer(machine, data)
+                self._answer(name, machine, data)
 
     def _send(self, shot: Shot) -> None:
-        machines = {**self._node.senders, **self._node.targets}
-        machines[shot.sender].send(shot.data, self._node.edge)
+        self._node.machines[shot.sender].send(shot.data, self._node.edge)
         self.sent.append(shot)
 
     def _phase(self) -> None:
         """Wait until the edge has finished, and note what each machine received."""
         node = self._node
         node.await_edge()
-        endpoints = {**node.targets, **node.senders}
-        self._last = {name: list(dict.fromkeys(one.waiting())) for name, one in endpoints.items()}
+        machines = node.machines.items()
+        self._last = {name: list(dict.fromkeys(one.waiting())) for name, one in machines}
         self.phases.append(
             {name: frozenset(map(plain, all_)) for name, all_ in self._last.items() if all_}
         )
 
-    def _answer(self, target: Endpoint, data: bytes) -> None:
+    def _answer(self, name: str, target: Endpoint, data: bytes) -> None:
         """Let the target answer a request, as its Call-ID says."""
         if data.startswith(b"SIP/2.0"):
             return
@@ -116,16 +123,34 @@ class Story:
             message = Message.parse(data)
             if message.method == "ACK":
                 return
-            self._arrived.setdefault(message.call_id, message)
+            self._arrived.setdefault(message.call_id, (name, message))
             kind = hashlib.sha256(message.call_id.encode("utf-8", "replace")).digest()[0] % 8
             is_first = message.method == "INVITE" and ";tag=" not in message["To"]
             status = (200, 200, 200, 486, 180, 603, 503, 302)[kind] if is_first else 200
             contact = f"<sip:pbx@{place(target.address)}>"
             if kind == 2:
                 contact = f"<sip:pbx@{target.address[0]}:{ELSEWHERE}>"
-            target.send(reply(message, status, headers=[("Contact", contact)]), self._node.edge)
+            answer = reply(message, status, headers=[("Contact", contact)])
+            if status == 200 and is_first:
+                answer = self._reached_elsewhere(answer, target)
+            edge = message.source or self._node.edge
+            target.send(answer, edge)
             if message.method == "CANCEL":
-                target.send(reply(self._arrived[message.call_id], 487), self._node.edge)
+                target.send(reply(self._arrived[message.call_id][1], 487), edge)
+
+    def _reached_elsewhere(self, answer: Message, target: Endpoint) -> Message:
+        """Return an answer with other headers about how its sender is reached, for some calls."""
+        dice = Random(f"{self._name} elsewhere {answer.call_id}")
+        if dice.random() < 0.6:
+            return answer
+        at = {name: one.address for name, one in self._node.machines.items()}
+        here, edge = place(target.address), self._node.edge[0]
+        lines = dice.choice(paths(at, edge)).format(own=here).splitlines()
+        fields = [tuple(line.split(": ", 1)) for line in lines]
+        routes = [(n, v) for n, v in fields if n == "Record-Route"]
+        contacts = [(n, v) for n, v in fields if n == "Contact"]
+        others = [(n, v) for n, v in answer.headers if n != "Contact"]
+        return Message(answer.start_line, (*routes[::-1], *contacts, *others))
 
     def _acknowledge(self, shots: Iterable[Shot]) -> None:
         """Let the callers acknowledge the final answers to INVITEs."""
@@ -147,21 +172,24 @@ class Story:
                         ack = acknowledgement(message, answer)
                         self._node.senders[sender].send(ack, self._node.edge)
                     elif answer.status >= 200 and answer.call_id in self._arrived:
-                        arrived = self._arrived[answer.call_id]
+                        target, arrived = self._arrived[answer.call_id]
                         if "Contact" in arrived and "Contact" in answer:
-                            self._dialogs.append((shot, answer, arrived))
+                            self._dialogs.append((shot, answer, arrived, target))
 
     # --- requests in a dialog
 
-    def _in_dialog(self, shot: Shot, answer: Message, arrived: Message) -> None:
+    def _in_dialog(self, shot: Shot, answer: Message, arrived: Message, target: str) -> None:
         """Send the ACK, and some requests of either party and of others, right and wrong."""
         dice = Random(f"{self._name} {answer.call_id}")
         node = self._node
-        from_caller = "\r\n".join(f"Route: {one}" for one in answer.all("Record-Route"))
+        recorded = answer.all("Record-Route")
+        own = [number for number, one in enumerate(recorded) if "whence=" in one] or [-1]
+        # A request of the caller has passed its own proxies, which follow ours in the answer.
+        from_caller = "\r\n".join(f"Route: {one}" for one in recorded[: own[-1] + 1][::-1])
         from_target = "\r\n".join(f"Route: {one}" for one in arrived.all("Record-Route"))
         others = [
             one
-            for _, other, _ in self._dialogs
+            for _, other, *_ in self._dialogs
             for one in other.all("Record-Route")
             if other.call_id != answer.call_id
         ]
@@ -169,24 +197,21 @@ class Story:
         methods += dice.choices(IN_DIALOG, k=dice.choice([1, 1, 2, 3]))
         for number, method in enumerate(methods):
             of_target = method != "ACK" and dice.random() < 0.3
-            own = from_target if of_target else from_caller
+            usual = from_target if of_target else from_caller
             way = dice.random()
             if way < 0.1:
-                route = self._spoilt(own, dice)
+                route = self._spoilt(usual, dice)
             elif way < 0.15 and others:
                 route = f"Route: {dice.choice(others)}"
             elif way < 0.18:
                 route = ""
             else:
-                route = own
-            target = next(
-                name for name, one in node.targets.items() if one.address[0] in answer["Contact"]
-            )
+                route = usual
             sender = target if of_target else shot.sender
             if dice.random() < 0.08:
                 # Not the other party: the cookie of a dialog of the simple form is of both ways.
                 sender = dice.choice([name for name in node.senders if name != shot.sender])
-            here = place({**node.senders, **node.targets}[sender].address)
+            here = place(node.machines[sender].address)
             uri = _uri(arrived["Contact"] if of_target else answer["Contact"])
             if dice.random() < 0.06:
                 uri = dice.choice([f"sip:x@{node.edge[0]}", f"sip:x@{place(node.phone.address)}"])

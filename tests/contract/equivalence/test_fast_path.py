@@ -15,18 +15,19 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from testkit.network import Network
 from testkit.wait import eventually
 from tests.contract.equivalence.calls import Recent
 from tests.contract.equivalence.changes import Changes
 from tests.contract.equivalence.nodes import Node
 from tests.contract.equivalence.story import Seen, Story, plain_text
 from tests.contract.known_calls import look_out_pid
+from tests.contract.public_world import PublicNetwork
 from whence.core.dialogs.arrival import Arrival
 from whence.ipc.decisions import DecisionReport
 
@@ -72,6 +73,7 @@ class Era:
             self.counts["arrived"] += sum(map(len, one.values()))
         self._recent = stories[0].recent
         self.counts["sent"] += len(stories[0].sent)
+        self.counts["far"] += stories[0].far
         self._take_reports()
 
     def _take_reports(self) -> None:
@@ -136,9 +138,10 @@ def _difference(fast: Seen, slow: Seen, stories: Sequence[Story]) -> str:
 def run_era(folder: Path, seed: int, cases: int) -> Counter[str]:
     """Start two Kamailios, and run stories of this seed."""
     with ExitStack() as stack:
-        block = stack.enter_context(Network())
+        block = stack.enter_context(PublicNetwork(IPv4Network("198.18.1.0/24")))
+        sockets = 1 + seed % 2
         nodes = [
-            stack.enter_context(Node(folder / name, block, fast=name == "fast"))
+            stack.enter_context(Node(folder / name, block, fast=name == "fast", sockets=sockets))
             for name in ("fast", "slow")
         ]
         era = Era(nodes, seed)
@@ -162,3 +165,4 @@ def test_fast_path_gives_the_results_of_the_slow_one(tmp_path: Path) -> None:
         print(f"{seed}: {dict(counts)}", flush=True)
     assert counts["known"] > counts["sent"] // 20, counts
     assert counts["arrived"] > counts["sent"] // 2, counts
+    assert counts["far"] > counts["sent"] // 200, counts

@@ -123,6 +123,11 @@ class Phone:
         self.check(sent, answer)
         return answer
 
+    def early(self, sent: Message) -> Dialog:
+        """Wait for the 180 to an INVITE, and return the early dialog."""
+        answer = self.ringing(sent)
+        return Dialog(sent, answer, int(sent["CSeq"].split()[0]), uri_of(answer["Contact"]))
+
     def call(self, number: str, *, invite: Message | None = None) -> Dialog:
         """Call a number, and acknowledge its answer."""
         sent = self.send_call(number, invite=invite)
@@ -202,6 +207,14 @@ class Phone:
         """Accept a call that arrived."""
         headers = [("Contact", self.contact)]
         self.at.send(reply(invite, 200, headers=headers, to_tag=self.tag), self.edge)
+
+    def dialog_of(self, invite: Message) -> Dialog:
+        """Return the call that this phone has accepted, for its own requests."""
+        swapped = {"From": f"{invite['To']};tag={self.tag}", "To": invite["From"]}
+        routes = [("Record-Route", one) for one in reversed(invite.all("Record-Route"))]
+        mine = Message("INVITE", (*swapped.items(), ("Call-ID", invite.call_id)))
+        answer = Message("SIP/2.0 200 OK", (("To", invite["From"]), *routes))
+        return Dialog(mine, answer, 1, uri_of(invite["Contact"]))
 
     def request_to_caller(self, invite: Message, method: str, cseq: int = 1) -> Message:
         """Make a request in a call that this phone has accepted."""

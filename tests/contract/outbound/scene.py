@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from testkit.digest import Realm
+from testkit.network import SIP_PORT
 from testkit.strict_uas import StrictUas
 from tests.contract.books import DOMAIN
 from tests.contract.outbound.phone import Phone
@@ -24,6 +25,9 @@ class OutTrunk:
 
     id: str
     server: StrictUas
+    target: str
+    """The user who gets its calls."""
+    token: str
 
 
 class OutScene(Scene):
@@ -40,9 +44,11 @@ class OutScene(Scene):
             self._made_peers: list[StrictUas | Phone] = []
         return self._made_peers
 
-    def server(self, machine: str, realms: Collection[Realm] = ()) -> StrictUas:
+    def server(
+        self, machine: str, realms: Collection[Realm] = (), port: int = SIP_PORT
+    ) -> StrictUas:
         """Return a strict server on the machine of this name."""
-        made = StrictUas(self.ip(machine), realms=realms, edge=self.edge)
+        made = StrictUas(self.ip(machine), port, realms=realms, edge=self.edge)
         self._peers.append(self._stack.enter_context(made))
         return made
 
@@ -53,6 +59,7 @@ class OutScene(Scene):
         id_: str = "",
         outbound: dict[str, object] | None = None,
         until_s: float = HOUR_S,
+        target: str = "nobody",
         **more: object,
     ) -> OutTrunk:
         """Return a trunk that is registered at a strict server of its own."""
@@ -60,17 +67,16 @@ class OutScene(Scene):
         server = self.server(id_, realms)
         trunk = {
             "id": id_,
-            "registrar": f"sip:provider.example;server={id_}",
+            "registrar": f"sip:{server.address[0]}",
             "user": "acct1",
             "password": PASSWORD,
-            "target": f"sip:nobody@{DOMAIN}",
+            "target": f"sip:{target}@{DOMAIN}",
             "outbound": outbound or {},
             **more,
         }
-        trunk["registrar"] = f"sip:{server.address[0]}"
         self.world.books.add(TrunkConfig.model_validate(trunk))
         self.register(id_, server, until_s)
-        return OutTrunk(id_, server)
+        return OutTrunk(id_, server, target, self.world.books.directory.tokens()[id_])
 
     def register(self, id_: str, server: StrictUas, until_s: float = HOUR_S) -> None:
         """Let the trunk be registered at this server."""

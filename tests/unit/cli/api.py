@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
+
+from testkit.wait import PATIENCE_S
 
 
 def listed(*items: Any, following: str | None = None) -> dict[str, Any]:
@@ -21,6 +23,8 @@ class Api:
         self.questions: list[Any] = []
         self.paths: list[str] = []
         self.raw = False
+        self.may_answer = Event()
+        self.may_answer.set()
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,6 +39,7 @@ class Api:
             def answer(self) -> None:
                 api.paths.append(self.path)
                 path = self.path if self.path in api.answers else self.path.partition("?")[0]
+                api.may_answer.wait(PATIENCE_S)
                 status, answer = api.answers[path]
                 body = (answer if api.raw else json.dumps(answer)).encode()
                 self.send_response(status)

@@ -31,17 +31,19 @@ def whence(*words: str | Path, **environment: str) -> subprocess.CompletedProces
 class Terminal:
     """The command in a terminal of its own. `screen` has all that it wrote there."""
 
-    def __init__(self, *words: str | Path, columns: int = 80, lines: int = 24) -> None:
+    def __init__(
+        self, *words: str | Path, columns: int = 80, lines: int = 24, **environment: str
+    ) -> None:
         self._ours, theirs = pty.openpty()
         os.set_blocking(self._ours, False)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         self.process = subprocess.Popen(
             ["setsid", "--ctty", "--wait", beside_python("whence"), *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**environment, "TERM": "xterm"},
+            env={**inherited, "TERM": "xterm", **environment},
         )
         os.close(theirs)
         self.screen = ""
@@ -53,6 +55,11 @@ class Terminal:
     def press(self, text: str) -> None:
         """Press keys: `\x03` is Ctrl-C."""
         os.write(self._ours, text.encode())
+
+    def has_echo(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        flags: int = termios.tcgetattr(self._ours)[3]
+        return bool(flags & termios.ECHO)
 
     def end(self) -> int:
         """Wait for the end of the command; return its exit status."""

@@ -16,7 +16,7 @@ import pytest
 from testkit.network import Network
 from testkit.process import beside_python
 from tests.unit.cli.api import Api, listed
-from tests.unit.cli.command import whence
+from tests.unit.cli.command import Terminal, whence
 
 FILE = """
 [[trunk]]
@@ -131,7 +131,7 @@ def test_check_names_the_new_name_of_an_old_key(tmp_path: Path) -> None:
 
 
 COMMANDS = (
-    *("check", "run", "agent", "edge-config", "drop-in"),
+    *("check", "init", "import", "run", "agent", "edge-config", "drop-in"),
     *("trunks", "trunk", "addresses", "conflicts", "users", "calls", "unknown", "alarms"),
     *("explain", "register", "unregister", "pause", "resume", "allow", "revoke", "reload"),
 )
@@ -170,6 +170,29 @@ def test_sigint_during_the_imports_prints_nothing(tmp_path: Path, words: list[st
         started.send_signal(signal.SIGINT)
         assert started.stderr.read() == b""
     assert started.returncode == -signal.SIGINT
+
+
+def test_sigint_during_an_import_of_a_query_prints_nothing(tmp_path: Path) -> None:
+    (tmp_path / "httpx.py").write_text(
+        "import os, time\nos.write(1, b'importing')\ntime.sleep(600)\n", encoding="utf-8"
+    )
+    with Terminal("trunks", PYTHONPATH=str(tmp_path)) as terminal:
+        terminal.wait_for(lambda screen: "importing" in screen)
+        terminal.press("\x03")
+        assert terminal.end() != 0
+        assert terminal.screen.replace("^C", "") == "importing"
+
+
+def test_sigint_before_the_answer_prints_nothing(api: Api) -> None:
+    """An API that never answers stands for a slow one."""
+    api.answers["/v1/trunks"] = (200, listed())
+    api.may_answer.clear()
+    with Terminal("trunks", "--api", api.url) as terminal:
+        terminal.wait_for(lambda _: api.paths)
+        terminal.press("\x03")
+        assert terminal.end() != 0
+        assert terminal.screen.replace("^C", "") == ""
+    api.may_answer.set()
 
 
 # edge-config

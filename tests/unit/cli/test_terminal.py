@@ -18,6 +18,17 @@ CALL = {
     "decision": "identified",
     "trunk": "gradwell-london-office",
     "message": "number of trunk gradwell-london-office",
+    "direction": "in",
+    "caller": "sip:+442079460000@a-provider-with-a-long-name.example",
+    "called": "sip:+442071234567@edge.example",
+    "state": "failed",
+    "status": 486,
+    "outcome": "busy",
+    "duration_s": None,
+    "tried": [],
+    "failure": None,
+    "hung_up_by": None,
+    "ended_by": None,
 }
 TRUNK = {
     "id": "gradwell-london-office",
@@ -50,7 +61,7 @@ ADDRESS = {
 @pytest.mark.parametrize(
     ("command", "row", "copied"),
     [
-        ("calls", CALL, ("call_id", "source", "ruri", "trunk")),
+        ("calls", CALL, ("call_id", "source", "trunk")),
         ("trunks", TRUNK, ("id", "registrar", "state")),
         ("addresses", ADDRESS, ("trunk", "ip")),
     ],

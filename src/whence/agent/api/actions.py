@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from whence.agent.api.instants import Instant
@@ -47,7 +47,7 @@ def add(api: FastAPI, registrations: RegistrationService, attempts: OrderAttempt
     """Add the paths to an API that `app.make` built."""
 
     @api.post(
-        "/v1/trunks/{trunk_id}/{order}",
+        "/v1/trunks/{id}/{order}",
         tags=["trunks"],
         status_code=202,
         responses={
@@ -56,7 +56,7 @@ def add(api: FastAPI, registrations: RegistrationService, attempts: OrderAttempt
         },
     )
     async def order_trunk(
-        trunk_id: str,
+        trunk_id: Annotated[str, Path(alias="id")],
         order: Order,
         response: Response,
         wait: Annotated[
@@ -84,8 +84,8 @@ def add(api: FastAPI, registrations: RegistrationService, attempts: OrderAttempt
         response.headers["location"] = f"/v1/attempts/{attempt.id}"
         return _view(attempt)
 
-    @api.get("/v1/attempts/{attempt_id}", tags=["trunks"], responses=responses(_404="not kept"))
-    async def get_attempt(attempt_id: str) -> AttemptView:
+    @api.get("/v1/attempts/{id}", tags=["trunks"], responses=responses(_404="not kept"))
+    async def get_attempt(attempt_id: Annotated[str, Path(alias="id")]) -> AttemptView:
         """Return an order and, where it has ended, its result. The agent keeps the last 1000."""
         attempt = attempts.get(attempt_id)
         if attempt is None:

@@ -7,15 +7,16 @@ of errors, and `lists.py` that of lists.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Response
+from fastapi import Depends, FastAPI, Path, Query, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from whence.agent.api import audit
 from whence.agent.api.lists import ListQuery, page
 from whence.agent.api.models import (
     AddressList,
@@ -35,6 +36,7 @@ from whence.agent.api.models import (
 )
 from whence.agent.api.problems import COMMON, Problem, add_handlers, responses
 from whence.agent.api.requests import Drained, Head, OwnSiteOnly, Settled, refuse_unknown_query
+from whence.agent.api.security import ApiAccess, Audited, Authorized, Bounded, permit
 from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.explain import Explanation, explanation
 from whence.agent.provisioning.reload import Reloaded
@@ -55,6 +57,7 @@ TAGS = {
     "unknown sources": "Sources that no address admits, and orders to allow one",
     "alarms": "What needs the operator's attention",
     "users": "Local users and their phones",
+    "routes": "Rules for numbers that users call",
     "agent": "The agent itself: health, version, settings file",
 }
 """Tag → its description, in the order of the documentation."""
@@ -64,8 +67,9 @@ TAGS = {
 class ApiParts:
     """The parts of the agent that the API reads."""
 
-    host: str
-    """Our own address: beside the loopback names, the only Host that the API accepts."""
+    hosts: Collection[str]
+    """Beside the loopback names, the only Hosts that the API accepts."""
+    access: ApiAccess
     directory: Directory
     registrations: RegistrationStatus
     keepalive: Callable[[str], KeepAlive | None]
@@ -87,18 +91,23 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         responses=COMMON,
-        dependencies=[Depends(refuse_unknown_query)],
+        dependencies=[Depends(permit), Depends(refuse_unknown_query)],
         generate_unique_id_function=_operation_id,
     )
-    own = f"[{parts.host}]" if ":" in parts.host else parts.host
+    access = parts.access
+    api.add_middleware(Audited, access=access)
     api.add_middleware(Settled, directory=parts.directory)
     api.add_middleware(Drained, drain=parts.drain)
-    api.add_middleware(OwnSiteOnly, hosts={own, "localhost", "127.0.0.1"})
+    api.add_middleware(Bounded)
+    api.add_middleware(Authorized, access=access)
+    hosts = {*parts.hosts, "localhost", "127.0.0.1", "[::1]"}
+    api.add_middleware(OwnSiteOnly, hosts=hosts, behind_proxy=access.behind_proxy)
     api.add_middleware(Head)
     add_handlers(api)
     _add_agent(api, parts)
     _add_trunks(api, parts)
     _add_addresses(api, parts, clock)
+    audit.add(api, access.audit)
 
     @api.post("/v1/explain", tags=["calls"])
     async def explain(body: ExplainRequest) -> Explanation:
@@ -125,6 +134,14 @@ class _Documented(FastAPI):
             schemas = described.setdefault("components", {}).setdefault("schemas", {})
             own = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= own.pop("$defs") | {"Problem": own}
+            described["components"]["securitySchemes"] = {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "a token of `whence token create`; needed beyond loopback",
+                }
+            }
+            described["security"] = [{"token": []}, {}]
             self.openapi_schema = described
         return self.openapi_schema
 
@@ -172,8 +189,8 @@ def _add_trunks(api: Api, parts: ApiParts) -> None:
             view=lambda one: trunk_view(*one, parts.keepalive(one[0].id)),
         )
 
-    @api.get("/v1/trunks/{trunk_id}", tags=["trunks"], responses=responses(_404="no such trunk"))
-    async def get_trunk(trunk_id: str) -> TrunkHistory:
+    @api.get("/v1/trunks/{id}", tags=["trunks"], responses=responses(_404="no such trunk"))
+    async def get_trunk(trunk_id: Annotated[str, Path(alias="id")]) -> TrunkHistory:
         """Return one trunk with its registration and history."""
         view = trunk_view(*parts.registrations[trunk_id], parts.keepalive(trunk_id))
         events = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import dropwhile, islice
 from typing import Annotated
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request
 
 from whence.agent.api.lists import ListQuery, ascending, descending, page
 from whence.agent.api.monitoring_models import (
@@ -29,6 +29,7 @@ from whence.agent.api.monitoring_models import (
     source_or_ip,
 )
 from whence.agent.api.problems import ApiError, ProblemCode, responses
+from whence.agent.api.security import record_change
 from whence.agent.monitoring.alarms import Alarms, RaisedAlarm
 from whence.agent.monitoring.call_record import CallRecord
 from whence.agent.monitoring.call_record import as_json as call_as_json
@@ -111,11 +112,12 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
         tags=["unknown sources"],
         responses=responses(_404="no such trunk", _409="it is disabled"),
     )
-    async def allow_source(body: AllowRequest) -> AllowedView:
+    async def allow_source(body: AllowRequest, request: Request) -> AllowedView:
         """Admit calls of an unknown source as a trunk's, from any port of its ip, for a time."""
         address = parts.unknown_sources.allow(
             source_or_ip(body.source), body.trunk, body.for_s, body.note
         )
+        record_change(request, body.trunk, None, body.model_dump(mode="json"))
         return AllowedView(
             trunk=body.trunk,
             ip=str(address.ip),
@@ -128,7 +130,7 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
         tags=["unknown sources"],
         responses=responses(_404="no such trunk, or not allowed"),
     )
-    async def revoke_source(body: RevokeRequest) -> RevokedView:
+    async def revoke_source(body: RevokeRequest, request: Request) -> RevokedView:
         """Remove the address that allowed a source: the edge refuses its calls from now on."""
         ip, trunk = source_or_ip(body.source).ip, escape_untrusted(body.trunk)
         removed = parts.unknown_sources.revoke(source_or_ip(body.source), body.trunk)
@@ -139,6 +141,7 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
                 f"{ip} is not allowed as trunk {trunk}; "
                 "remove an address that the file pins from the file",
             )
+        record_change(request, body.trunk, body.model_dump(mode="json"), None)
         return RevokedView(trunk=body.trunk, ip=str(ip))
 
     @api.get("/v1/alarms", tags=["alarms"])

@@ -34,6 +34,11 @@ class ProblemCode(StrEnum):
     BAD_REQUEST = "bad_request"
     FOREIGN_HOST = "foreign_host"
     FOREIGN_SITE = "foreign_site"
+    TOKEN_REQUIRED = "token_required"
+    WRONG_TOKEN = "wrong_token"
+    TOO_MANY_WRONG_TOKENS = "too_many_wrong_tokens"
+    ROLE_TOO_LOW = "role_too_low"
+    BODY_TOO_LONG = "body_too_long"
     NOT_FOUND = "not_found"
     UNKNOWN_TRUNK = "unknown_trunk"
     UNKNOWN_USER = "unknown_user"
@@ -46,6 +51,12 @@ class ProblemCode(StrEnum):
     MANAGED_BY_KAMAILIO = "managed_by_kamailio"
     INVALID_REQUEST = "invalid_request"
     INVALID_SETTINGS = "invalid_settings"
+    MANAGED_BY_FILE = "managed_by_file"
+    FILE_CHANGED = "file_changed"
+    IN_USE = "in_use"
+    NOT_PROVISIONED = "not_provisioned"
+    MATCH_REQUIRED = "match_required"
+    MATCH_FAILED = "match_failed"
     INTERNAL_ERROR = "internal_error"
     STORE_UNAVAILABLE = "store_unavailable"
 
@@ -135,8 +146,11 @@ def responses(**descriptions: str) -> dict[int | str, dict[str, Any]]:
 
 COMMON = responses(
     _400="the request is no HTTP that the API can read, or has a foreign Host",
-    _403="a web page of another site asked",
+    _401="no token, or a wrong one",
+    _403="the role of the token is too low, or a web page of another site asked",
+    _413="the body is too long",
     _422="a parameter or the body is wrong; `errors` has each fault",
+    _429="too many wrong tokens came from this address; `Retry-After` says how long to wait",
     _500="a fault of the agent; its log has the cause",
     _503="the directory or the location table cannot be read or written",
 )

@@ -46,10 +46,14 @@ class OwnSiteOnly:
     Without it, a web page could reach the API under a name of its own, in the operator's browser.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
-        """`hosts`: the names under which the API answers, without port."""
+    def __init__(self, app: ASGIApp, hosts: Collection[str], *, behind_proxy: bool = False) -> None:
+        """`hosts`: the names under which the API answers, without port.
+
+        `behind_proxy`: browsers use TLS, which ends at the proxy.
+        """
         self._app = app
         self._hosts = frozenset(hosts)
+        self._schemes = ("http", "https") if behind_proxy else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request (ASGI 3.0)."""
@@ -60,11 +64,21 @@ class OwnSiteOnly:
                 answer = response(400, ProblemCode.FOREIGN_HOST, detail)
                 await answer(scope, receive, send)
                 return
-            if scope["method"] not in READING and not _same_site(scope, headers):
+            if scope["method"] not in READING and not self._same_site(scope, headers):
                 detail = "a web page of another site must not ask for this"
                 await response(403, ProblemCode.FOREIGN_SITE, detail)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _same_site(self, scope: Scope, headers: Headers) -> bool:
+        """Return whether no browser sent the request, or a page of ours did.
+
+        The Host is verified.
+        """
+        schemes = self._schemes or (scope.get("scheme", "http"),)
+        own = {None, *(f"{scheme}://{headers.get('host')}" for scheme in schemes)}
+        from_page = headers.get("sec-fetch-site", "none")
+        return headers.get("origin") in own and from_page in ("none", "same-origin")
 
 
 class Drained:
@@ -155,10 +169,3 @@ def _host(headers: Headers) -> str:
     host = headers.get("host", "")
     name, bracket, _ = host.partition("]")
     return f"{name}]" if bracket else host.partition(":")[0]
-
-
-def _same_site(scope: Scope, headers: Headers) -> bool:
-    """Return whether no browser sent the request, or a page of ours did. The Host is verified."""
-    own = f"{scope.get('scheme', 'http')}://{headers.get('host')}"
-    from_page = headers.get("sec-fetch-site", "none")
-    return headers.get("origin") in (None, own) and from_page in ("none", "same-origin")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Path
 
 from whence.agent.api.problems import ApiError, ProblemCode, responses
 from whence.agent.registration.status import RegistrationStatus
@@ -24,7 +24,7 @@ def add(api: FastAPI, status: RegistrationStatus) -> None:
     """Add the paths for orders, each of which answers with the command of uac."""
 
     @api.post(
-        "/v1/trunks/{trunk_id}/{order}",
+        "/v1/trunks/{id}/{order}",
         tags=["trunks"],
         response_model=None,
         responses=responses(
@@ -33,7 +33,8 @@ def add(api: FastAPI, status: RegistrationStatus) -> None:
         ),
     )
     async def order_trunk(
-        trunk_id: str, order: Literal["register", "unregister", "pause", "resume"]
+        trunk_id: Annotated[str, Path(alias="id")],
+        order: Literal["register", "unregister", "pause", "resume"],
     ) -> NoReturn:
         """Name the command of Kamailio that does this."""
         if trunk_id not in status:

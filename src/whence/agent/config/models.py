@@ -29,6 +29,7 @@ from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.uris import Domain
 from whence.agent.config.validators import (
     DAY_S,
+    UNIX,
     CountryCode,
     Share,
     Socket,
@@ -36,9 +37,11 @@ from whence.agent.config.validators import (
     check_advertised,
     check_api_address,
     check_hep,
+    check_hosts,
     check_mail_address,
     check_nameserver,
     check_webhook_url,
+    is_local_api,
     parse_advertised,
     parse_ip_and_port,
     state_path,
@@ -51,6 +54,23 @@ from whence.core.sip.sockets import AUTO, EdgeSockets
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.trust.settings import NamedFile
 from whence.trust.tokens import webhook_token
+
+
+def check_pair(table: Table, names: tuple[str, str], folder: Path) -> None:
+    """Check the certificate and key in two keys of a table, and make both paths absolute.
+
+    Raises: ValueError.
+    """
+    for name in names:
+        object.__setattr__(table, name, readable(name, getattr(table, name), folder))
+    certificate, key = (getattr(table, name) for name in names)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, no_password)
+    except (ssl.SSLError, ValueError):
+        raise ValueError(
+            f'{names[0]}: "{certificate}" and {names[1]} "{key}" do not belong together, are not '
+            "in PEM, or need a password; write a pair that needs none"
+        ) from None
 
 
 class TlsConfig(Table):
@@ -79,15 +99,8 @@ class TlsConfig(Table):
             raise ValueError("certificate and key are needed together; write both")
         if not self.certificate:
             return self  # TLS is not used
-        for name in ("certificate", "key", "ca"):
-            object.__setattr__(self, name, readable(name, getattr(self, name), folder))
-        try:
-            context.load_cert_chain(self.certificate, self.key, password=no_password)
-        except (ssl.SSLError, ValueError):
-            raise ValueError(
-                f'certificate: "{self.certificate}" and key "{self.key}" do not belong '
-                "together, are not in PEM, or need a password; write a pair that needs none"
-            ) from None
+        check_pair(self, ("certificate", "key"), folder)
+        object.__setattr__(self, "ca", readable("ca", self.ca, folder))
         try:
             context.load_verify_locations(self.ca)
         except ssl.SSLError:
@@ -248,8 +261,30 @@ def _is_program(path: str) -> bool:
 class MonitoringConfig(Table):
     """Keys of both agents (with and without drop-in): API, memory, alarms."""
 
+    api_token_required: bool = False
+    """`true`: each request needs a token (`whence token create`), also on loopback and over a Unix
+    socket.
+    """
+    api_certificate: str = Field(default="", examples=["api.pem"])
+    """File in PEM with the certificate of the API, and the intermediate CA certificates. The agent
+    reads it again with each reload. Empty: no TLS.
+    """
+    api_key: str = Field(default="", examples=["api.key"])
+    """File in PEM with the private key of `api_certificate`. The key has no password."""
+    api_behind_proxy: bool = False
+    """`true`: only a reverse proxy reaches the API. The proxy has the TLS, and adds the address of
+    its client at the end of `X-Forwarded-For`.
+    """
+    api_hosts: Annotated[list[str], AfterValidator(check_hosts)] = Field(
+        default=[], examples=[["whence.example.net"]]
+    )
+    """Further names of the API. The API refuses a request with another `Host` than these, its own
+    ip and `localhost`.
+    """
     api_listen: Annotated[str, AfterValidator(check_api_address)] = "127.0.0.1:8088"
-    """Address of the HTTP API. It must be a loopback address, because the API asks for no password.
+    """Address of the HTTP API: `ip:port`, or a Unix socket, `unix:/run/whence/api.sock`. At any
+    other than a loopback address, each request needs a token, and the API needs TLS:
+    `api_certificate`, or `api_behind_proxy`.
     """
     call_history_size: int = Field(default=10_000, ge=0, le=1_000_000)
     """Decisions that the agent keeps in memory of requests from trunks' addresses, and as many
@@ -316,6 +351,7 @@ class MonitoringConfig(Table):
     @model_validator(mode="after")
     def _named_paths(self, info: ValidationInfo) -> Self:
         folder = (info.context or {}).get("folder", Path())
+        self._check_api(folder)
         if self.call_log_file:
             object.__setattr__(self, "call_log_file", writable(self.call_log_file, folder))
         if self.webhook_token_file:
@@ -324,8 +360,29 @@ class MonitoringConfig(Table):
             object.__setattr__(self, "webhook_token_file", str(path))
         return self
 
+    @field_validator("api_listen")
+    @classmethod
+    def _has_tls(cls, text: str, info: ValidationInfo) -> str:
+        safe = info.data.get("api_certificate", True) or info.data.get("api_behind_proxy", True)
+        if not is_local_api(text) and not safe:
+            raise ValueError(
+                f'"{text}" can be reached from outside, so the API needs TLS; write '
+                "api_certificate and api_key, or api_behind_proxy = true if only a proxy reaches "
+                'it, or a loopback address, "127.0.0.1:8088"'
+            )
+        return text
+
+    def _check_api(self, folder: Path) -> None:
+        if bool(self.api_certificate) != bool(self.api_key):
+            raise ValueError("api_certificate and api_key are needed together; write both")
+        if self.api_certificate:
+            check_pair(self, ("api_certificate", "api_key"), folder)
+
     def named_files(self) -> Iterator[NamedFile]:
         """Yield the files that this table names."""
+        if self.api_certificate:
+            yield NamedFile("agent: api_certificate", Path(self.api_certificate))
+            yield NamedFile("agent: api_key", Path(self.api_key), secret=True)
         if self.call_log_file:
             yield NamedFile("agent: call_log_file", Path(self.call_log_file), written=True)
         if self.webhook_token_file:
@@ -334,9 +391,35 @@ class MonitoringConfig(Table):
             yield NamedFile("agent: sendmail", Path(self.sendmail))
 
     @property
+    def api_socket(self) -> Path | None:
+        """The path of the API's Unix socket; None: it listens at `api_place`."""
+        is_path = self.api_listen.startswith(UNIX)
+        return Path(self.api_listen.removeprefix(UNIX)) if is_path else None
+
+    @property
     def api_place(self) -> tuple[str, int]:
-        """(ip, port) of the API."""
+        """(ip, port) of the API, where it has no Unix socket."""
         return parse_ip_and_port(self.api_listen)
+
+    @property
+    def api_url(self) -> str:
+        """The URL of the API for people, and for the commands of `whence`."""
+        if self.api_socket is not None:
+            return self.api_listen
+        return f"{'https' if self.api_certificate else 'http'}://{self.api_listen}"
+
+    @property
+    def api_names(self) -> list[str]:
+        """The Hosts that the API accepts, besides those of loopback."""
+        if self.api_socket is not None:
+            return self.api_hosts
+        ip, _ = self.api_place
+        return [f"[{ip}]" if ":" in ip else ip, *self.api_hosts]
+
+    @property
+    def api_needs_token(self) -> bool:
+        """Whether each request needs a token."""
+        return self.api_token_required or not is_local_api(self.api_listen)
 
 
 class AgentConfig(MonitoringConfig):

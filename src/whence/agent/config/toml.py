@@ -68,10 +68,10 @@ def checked(
     try:
         return model.model_validate(data, context={"folder": path.absolute().parent}), []
     except ValidationError as error:
-        return None, [f"{path.name}: {_sentence(model, data, one)}" for one in error.errors()]
+        return None, [f"{path.name}: {sentence(model, data, one)}" for one in error.errors()]
 
 
-def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
+def sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
     """Return the sentence for one error of pydantic: place, fault, right form."""
     loc = [part for part in fault["loc"] if part != "[key]"]  # pydantic marks a faulty key so
     kind, message = fault["type"], fault["msg"].removeprefix("Value error, ")

@@ -138,15 +138,38 @@ def check_nameserver(text: str) -> str:
     return text
 
 
+UNIX = "unix:"
+"""The beginning of an address of the API that is a Unix socket."""
+
+
 def check_api_address(text: str) -> str:
     """Check the address that the API listens on. Raises ValueError."""
-    host, _ = parse_ip_and_port(text)
-    if not ip_address(host).is_loopback:
-        raise ValueError(
-            f'"{text}" can be reached from outside, but the API has no login; '
-            'write a loopback address, "127.0.0.1:8088"'
-        )
+    if text.startswith(UNIX):
+        path = text.removeprefix(UNIX)
+        if not STATE_PATH.fullmatch(path) or len(path) > SOCKET_PATH_LIMIT:
+            raise ValueError(
+                f'"{path}" is not an absolute path of letters, digits and / _ . + -, of at most '
+                f'{SOCKET_PATH_LIMIT} characters; write "unix:/run/whence/api.sock"'
+            )
+        return text
+    parse_ip_and_port(text, "127.0.0.1:8088")
     return text
+
+
+def is_local_api(text: str) -> bool:
+    """Return whether only this machine reaches the API at a checked address."""
+    return text.startswith(UNIX) or ip_address(parse_ip_and_port(text)[0]).is_loopback
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:]{2,45}\]")
+
+
+def check_hosts(names: list[str]) -> list[str]:
+    """Check the names of the API, as a Host has them without port. Raises ValueError."""
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise ValueError(f'"{name}" is not a host name; write "whence.example.net"')
+    return [name.lower() for name in names]
 
 
 def check_keepalive(seconds: float) -> float:

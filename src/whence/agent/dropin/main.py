@@ -21,7 +21,7 @@ from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
 from whence.agent.monitoring.alarms import Alarms
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
-from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
+from whence.agent.parts import AgentParts, Observers, acquire_agent_lock, api_tls
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.runtime import log_form
 from whence.agent.runtime.clock import Clocks, ClockWatch
@@ -149,7 +149,8 @@ async def _serve(
     for trunk, registration in monitor:
         observers.trunk_alarms.changed(trunk, registration)
     reload = DropInReload(path, settings, directory, monitor)
-    parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
+    own, state = settings.agent, path.absolute().parent / STATE
+    parts = AgentParts(own, observers, directory, receiver, bound, reload, state, api_tls(own))
 
     async def kamailio_lives() -> bool:
         return monitor.lives()
@@ -168,7 +169,7 @@ async def _serve(
 
         return build
 
-    log.info("agent started, registers nothing; API at http://%s", settings.agent.api_listen)
+    log.info("agent started, registers nothing; API at %s", settings.agent.api_url)
     tasks = {"monitor": monitor.run(), "clock": watch.run()}
     await parts.run(load_api, tasks, keep_registrations)
     log.info("agent stopped")

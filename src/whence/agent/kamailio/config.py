@@ -18,7 +18,7 @@ from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
-from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG
+from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG, TO_PHONE_FLAG
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc import call_events
 from whence.store import look_out
@@ -54,6 +54,9 @@ BY_USER = 3
 
 REWRITTEN = 2
 """What its `ksr_in_dialog` returns for a request inside a call with a trunk."""
+
+SHIFTED = 3
+"""What it returns for a request that needs another CSeq at the trunk."""
 
 BUSY_CALL_S = 4 * 3600
 """How long a call without any request counts for the limits of calls at once."""
@@ -126,6 +129,7 @@ def render(
         calls_out=calls_out,
         by_user=BY_USER,
         rewritten=REWRITTEN,
+        shifted=SHIFTED,
         busy_call_s=BUSY_CALL_S,
         known_answers=known_answers,
         known_report=call_events.KNOWN,
@@ -175,6 +179,7 @@ def render(
         phones=settings.phones,
         domain=edge.domain,
         nat_flag=NAT_FLAG,
+        to_phone_flag=TO_PHONE_FLAG,
         keepalive_flag=KEEPALIVE_FLAG,
         location=settings.state.absolute() / LOCATION_FILE,
         script=str(folder / SCRIPT),

@@ -41,11 +41,18 @@ class Reload:
     """The settings in effect. A call reads the file again and applies it."""
 
     def __init__(
-        self, path: Path, settings: LoadedSettings, apply: Callable[[NodeSettings], None]
+        self,
+        path: Path,
+        settings: LoadedSettings,
+        apply: Callable[[NodeSettings], None],
+        load: Callable[[Path], Config] = load,
     ) -> None:
-        """`apply`: applies new trunks and users, or raises StoreError."""
+        """`apply`: applies new trunks and users, or raises StoreError. `load`: reads the file."""
         self._path = path
         self._apply = apply
+        self._load = load
+        self.serial = 0
+        """How often settings were applied."""
         self._settings = settings
         self._started_with_calls_out = settings.node.calls_out
 
@@ -55,19 +62,28 @@ class Reload:
         Raises ConfigError or StoreError; then nothing has changed. After a StoreError the next
         call applies the same file.
         """
-        before = self._settings
         try:
-            read = self._read()
-            after = LoadedSettings.of(self._usable(read))
-            self._apply(after.node)
+            changed = self.adopt(self._read())
         except ConfigError as error:
             log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
             raise
         except StoreError as error:
             log.error("not reloaded: %s", error)  # noqa: TRY400 - no bug of ours
             raise
+        node = self._settings.node
+        log.info("reloaded: %d trunks and %d users", len(node.trunks), len(node.users))
+        return changed
+
+    def adopt(self, read: Config) -> Reloaded:
+        """Apply settings that were read, and return what changed.
+
+        Raises ConfigError or StoreError; then nothing has changed.
+        """
+        before = self._settings
+        after = LoadedSettings.of(self._usable(read))
+        self._apply(after.node)
         self._settings = after
-        log.info("reloaded: %d trunks and %d users", len(after.node.trunks), len(after.node.users))
+        self.serial += 1
         waiting = _waiting(read, before.config)
         if after.node.calls_out and not self._started_with_calls_out:
             waiting.append("outbound (users may call numbers)")
@@ -95,7 +111,7 @@ class Reload:
         return usable
 
     def _read(self) -> Config:
-        read, _ = load_trusted(self._path, load)
+        read, _ = load_trusted(self._path, self._load)
         if self._settings.node.trunks and not read.model_fields_set:  # most likely it was truncated
             raise ConfigError(
                 [f"{self._path.name}: is empty; to remove all trunks, keep [edge] in it"]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from whence.core.registration.model import Account
 from whence.core.settings import TrunkSettings
 from whence.core.sip.sockets import EdgeSockets
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.transport_address import SERVER_TRANSPORTS, Transport, TransportAddress
 from whence.core.sip.uri import Uri
 
 
@@ -33,7 +33,7 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
 
 _PARAMS: Mapping[Transport, Mapping[str, str]] = {
     transport: MappingProxyType({} if transport is Transport.UDP else {"transport": str(transport)})
-    for transport in Transport
+    for transport in SERVER_TRANSPORTS.values()
 }
 """The parameters of our Contact: one object for all trunks."""
 

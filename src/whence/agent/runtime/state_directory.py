@@ -10,17 +10,24 @@ from whence.agent.kamailio.start import CONFIG_FILE, LOCATION_FILE, TLS_FILE
 from whence.agent.runtime.lock import LOCK_FILE, RUN_LOCK_FILE
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc.decisions import SOCKET_FILE
-from whence.store import look_out
+from whence.store import look_out, provisioned
 from whence.store.directory import FILE
 from whence.store.schema import GENERATION_FILE
 from whence.trust import paths
 from whence.trust.ownership import DATABASE_SUFFIXES, ROOT, owner_chosen_by_root
 from whence.trust.paths import Users, user_name
 
+API_FILES = (
+    *("api-tokens.json", "api-tokens.lock", "audit.json", "audit.json.1", "provisioned.key"),
+    *(provisioned.FILE + suffix for suffix in DATABASE_SUFFIXES),
+)
+"""The files of agent.access, and of what the API provisioned."""
+
 STATE_FILES = (
     *(FILE + suffix for suffix in DATABASE_SUFFIXES),
     *(LOCATION_FILE + suffix for suffix in DATABASE_SUFFIXES),
     *(GENERATION_FILE, look_out.FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
+    *API_FILES,
 )
 """Every file that is opened or made in a state directory, the sockets excepted."""
 

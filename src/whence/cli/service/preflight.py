@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from whence.agent.config.load import load
 from whence.agent.config.models import Config
 from whence.agent.config.to_core import LoadedSettings
 from whence.agent.kamailio.config import render, write, write_tls_config
 from whence.agent.kamailio.start import CONFIG_FILE, LOCATION_FILE, command
+from whence.agent.provisioning.provisioned import load_with_api
 from whence.agent.runtime.lock import LOCK_FILE, RUN_LOCK_FILE, alone
 from whence.agent.runtime.process import api_socket
 from whence.agent.runtime.state_directory import prepare_state
@@ -58,7 +58,7 @@ def prepare(file: Path, link: RunLink) -> LoadedSettings:
 
     Raises: ConfigError, OperatorError.
     """
-    loaded = LoadedSettings.of(*load_trusted(file, load))
+    loaded = LoadedSettings.of(*load_trusted(file, load_with_api))
     settings = loaded.config
     prepare_state(settings.state)
     kamailio_version()

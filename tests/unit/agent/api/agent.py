@@ -10,10 +10,14 @@ import httpx
 from testkit.api import whole
 from tests.unit.agent.registration.edge import KEY, Edge
 from tests.unit.agent.registration.node import Node
-from whence.agent.api import actions, monitoring, outbound, users
+from whence.agent.access.audit import AuditLog
+from whence.agent.access.tokens import TokenFile
+from whence.agent.access.verifier import TokenVerifier
+from whence.agent.api import actions, monitoring, outbound, provisioning, users
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
+from whence.agent.api.security import ApiAccess
 from whence.agent.config.to_core import LoadedSettings, node_settings
 from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
@@ -34,7 +38,9 @@ from whence.agent.monitoring.outbound import CallsOut
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
+from whence.agent.provisioning.provisioned import Provisioned
 from whence.agent.provisioning.reload import Reload
+from whence.agent.provisioning.runtime import RuntimeProvisioning
 from whence.agent.registration.attempts import OrderAttempts
 from whence.agent.registration.client import KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
@@ -124,17 +130,22 @@ class Agent:
                 disk=not state.space.is_low,
             )
 
+        self.tokens = TokenFile(node.folder)
+        self.audit = AuditLog(node.folder, node.clock)
+        self.access = ApiAccess(TokenVerifier(self.tokens, node.clock), self.audit, required=False)
+        file = node.folder / "whence.toml"
+        self.provisioned = Provisioned(file, node.folder)
+        self.reload = Reload(
+            file, LoadedSettings.of(settings), node.provisioning.apply, self.provisioned.load
+        )
         parts = ApiParts(
-            host="127.0.0.1",
+            hosts=["127.0.0.1"],
+            access=self.access,
             directory=node.directory,
             registrations=node.registrations,
             keepalive=keepalives.__getitem__,
             health=health,
-            reload=Reload(
-                node.folder / "whence.toml",
-                LoadedSettings.of(settings),
-                node.provisioning.apply,
-            ),
+            reload=self.reload,
             conflicts=conflicts,
             metrics=registry(
                 BuildMetrics(),
@@ -150,6 +161,8 @@ class Agent:
             drain=self.receiver.drain,
         )
         self.api = api = make(parts, clock=node.clock)
+        self.runtime = RuntimeProvisioning(self.provisioned, self.reload, node.clock)
+        provisioning.add(api, self.runtime)
         actions.add(api, node.registrations, self.attempts)
         outbound.add(
             api,

@@ -120,8 +120,9 @@ nameserver = "dns.example"
             '"udp:127.0.0.1:5062"',
             'edge: advertise: "192.0.2" is not an address; write "203.0.113.7", '
             '"203.0.113.7:5060", "[2001:db8::7]:5060", "sip.example.net", or "auto"',
-            'agent: api_listen: "0.0.0.0:8088" can be reached from outside, but the API '
-            'has no login; write a loopback address, "127.0.0.1:8088"',
+            'agent: api_listen: "0.0.0.0:8088" can be reached from outside, so the API '
+            "needs TLS; write api_certificate and api_key, or api_behind_proxy = true if only a "
+            'proxy reaches it, or a loopback address, "127.0.0.1:8088"',
             'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
         ],
     ),
