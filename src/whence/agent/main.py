@@ -159,7 +159,7 @@ async def _serve(
         from whence.agent import http_api  # noqa: PLC0415 - slow
         from whence.agent.api import actions, outbound, users  # noqa: PLC0415
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
-        from whence.agent.monitoring.node_metrics import PhoneMetrics  # noqa: PLC0415
+        from whence.agent.monitoring.node_metrics import edge_metrics  # noqa: PLC0415
         from whence.agent.monitoring.outbound import CallsOut  # noqa: PLC0415
 
         def build() -> AsgiApp:
@@ -167,7 +167,7 @@ async def _serve(
             metrics = [
                 ClientMetrics(registrations, keepalives, kamailio),
                 NoticeMetrics(notices),
-                PhoneMetrics(settings.state / LOCATION_FILE),
+                *edge_metrics(settings.state / LOCATION_FILE, tls.certificate),
             ]
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics

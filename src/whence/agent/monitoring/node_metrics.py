@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,37 @@ class NodeMetrics(Collector):
         )
 
 
+class CertificateMetrics(Collector):
+    """The certificate that the edge shows to phones and providers."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: the file with the certificate first, in PEM."""
+        self._path = path
+        self._read_of: int | None = None
+        """The time of the last change of the file that was read, in nanoseconds."""
+        self._expires_at: float | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """Read every metric. The file is read again after each change of it."""
+        with suppress(OSError, ValueError):  # the series is absent while it cannot be read
+            self._read()
+            expiry = GaugeMetricFamily(
+                "whence_certificate_expiry_timestamp_seconds",
+                "When the certificate of [edge.tls] expires, in seconds since 1970.",
+            )
+            expiry.add_metric([], self._expires_at or 0.0)
+            yield expiry
+
+    def _read(self) -> None:
+        changed = self._path.stat().st_mtime_ns
+        if changed != self._read_of:
+            from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 - slow
+
+            certificate = load_pem_x509_certificate(self._path.read_bytes())
+            self._expires_at = certificate.not_valid_after_utc.timestamp()
+            self._read_of = changed
+
+
 class PhoneMetrics(Collector):
     """The registered phones."""
 
@@ -66,3 +98,9 @@ class PhoneMetrics(Collector):
         users.add_metric([], user_count)
         yield contacts
         yield users
+
+
+def edge_metrics(location_table: Path, certificate: str) -> list[Collector]:
+    """Return the metrics of the edge's own files. `certificate`: a path; empty: none."""
+    phones = PhoneMetrics(location_table)
+    return [phones, CertificateMetrics(Path(certificate))] if certificate else [phones]

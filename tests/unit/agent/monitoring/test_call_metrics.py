@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import ssl
+import time
 from pathlib import Path
 from typing import cast
 
@@ -10,13 +12,14 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.registry import Collector
 
+from testkit.certificates import Authority
 from tests.unit.agent.monitoring.call_stories import Clock, agent, answer, begin, hang_up, happen
 from tests.unit.agent.monitoring.reports import NOW, identified
 from whence.agent.monitoring.call_metrics import CallMetrics
 from whence.agent.monitoring.call_stats import TRUNKS_LIMIT
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.metrics import registry
-from whence.agent.monitoring.node_metrics import NodeMetrics, PhoneMetrics
+from whence.agent.monitoring.node_metrics import CertificateMetrics, NodeMetrics, PhoneMetrics
 from whence.agent.monitoring.reload_results import ReloadResults
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.monitoring.call_progress import EventKind
@@ -124,3 +127,20 @@ def test_metrics_count_registered_phones(tmp_path: Path) -> None:
     lines = shown(metrics)
     assert "whence_phone_contacts 2.0" in lines
     assert "whence_users_registered 1.0" in lines
+
+
+def test_metrics_show_when_the_certificate_expires(tmp_path: Path) -> None:
+    authority = Authority("own", tmp_path)
+    own = authority.certificate("DNS:edge.example")
+    metrics = CertificateMetrics(own.certificate)
+    name = "whence_certificate_expiry_timestamp_seconds"
+    context = ssl.create_default_context(cafile=str(authority.file))
+    (ca,) = context.get_ca_certs()
+    assert value(metrics, name) > time.time()
+    assert value(CertificateMetrics(authority.file), name) == ssl.cert_time_to_seconds(
+        str(ca["notAfter"])
+    )
+    own.certificate.write_text("no certificate")
+    assert shown(metrics) == []
+    own.certificate.unlink()
+    assert shown(metrics) == []
