@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import PlainSerializer, WithJsonSchema
+from pydantic import AwareDatetime, BeforeValidator, PlainSerializer, WithJsonSchema
 
 from whence.agent.runtime.instants import rfc3339
 
@@ -19,3 +19,14 @@ Instant = Annotated[
     ),
 ]
 """Seconds since the epoch; in JSON a text of RFC 3339 in UTC."""
+
+
+def _text_only(value: Any) -> Any:
+    """Refuse a number, which pydantic would read as seconds. Raises: ValueError."""
+    if not isinstance(value, str) or "-" not in value[1:]:
+        raise ValueError(f'is no instant; write a date and time with a time zone, "{EXAMPLE}"')
+    return value
+
+
+InstantText = Annotated[AwareDatetime, BeforeValidator(_text_only)]
+"""An instant in a query: a text of RFC 3339."""

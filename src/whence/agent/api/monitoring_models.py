@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from whence.agent.api.instants import Instant
+from whence.agent.api.instants import Instant, InstantText
 from whence.agent.api.lists import ListQuery, Page
 from whence.agent.monitoring.call_record import CallFilter, digits_of
 from whence.agent.monitoring.explain import Explanation
@@ -108,7 +108,7 @@ class CallQuery(ListQuery):
     active: bool | None = Field(
         default=None, description="only those in progress, or only the others"
     )
-    since: AwareDatetime | None = Field(
+    since: InstantText | None = Field(
         default=None, description="only those that began then or later"
     )
 

@@ -73,6 +73,15 @@ def test_unknown_key_of_a_query_answers_422(with_agent: WithAgent, path: str) ->
     with_agent(story)
 
 
+@pytest.mark.parametrize("since", ["0.5", "1790000000", "-5", "2026-01-01"])
+def test_instant_of_a_query_that_is_a_number_answers_422(with_agent: WithAgent, since: str) -> None:
+    async def story(agent: Agent) -> None:
+        assert (await agent.ask(f"/v1/calls?since={since}")).status_code == 422
+        assert (await agent.ask("/v1/calls?since=2026-01-01T00:00:00Z")).status_code == 200
+
+    with_agent(story)
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "state=registerd"])
 def test_wrong_value_of_a_query_answers_422(with_agent: WithAgent, query: str) -> None:
     async def story(agent: Agent) -> None:
