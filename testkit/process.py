@@ -15,6 +15,10 @@ from testkit.wait import PATIENCE_S, eventually
 
 VARIABLE = "WHENCE_RIG_PROCESS"
 
+AS_OURSELVES = {"WHENCE_USER": "root"} if os.geteuid() == 0 else {}
+"""The environment in which `whence run` stays root: no other user may read our virtual environment.
+A test may set another user."""
+
 _ENDED = ("", "Z", "X")
 
 
@@ -48,7 +52,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=log,
-                env={**os.environ, **(env or {}), VARIABLE: self._id},
+                env={**AS_OURSELVES, **os.environ, **(env or {}), VARIABLE: self._id},
                 start_new_session=True,
             )
 

@@ -122,7 +122,9 @@ def once(messages: Iterable[Message]) -> list[Message]:
 
 
 def place(address: Address) -> str:
-    """Write `ip:port`; an IPv6 address in brackets."""
+    """Write `ip:port`; an IPv6 address in brackets. Port 0: the host alone."""
+    if not address[1]:
+        return address[0]
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     return f"{host}:{address[1]}"
 
@@ -210,6 +212,8 @@ class Endpoint:
     It skips a request that it has read before (RFC 3261 17.2). A busy sender retransmits a request
     before it reads the answer.
     """
+
+    transport: str = "udp"
 
     def __init__(self, ip: str, port: int = 0, bound: socket.socket | None = None) -> None:
         """Bind a socket, or use one that is already bound in another network namespace."""
@@ -313,7 +317,8 @@ class Endpoint:
         Kamailio 6 treats the nonces of its first second as stale.
         """
         aor, uri, call_id = f"sip:{user}@{domain}", f"sip:{domain}", secrets.token_hex(10)
-        contact = contact or f"<sip:{user}@{self.address[0]}:{self.address[1]}>"
+        by = "" if self.transport == "udp" else f";transport={self.transport}"
+        contact = contact or f"<sip:{user}@{place(self.address)}{by}>"
 
         def attempt(cseq: int, *credentials: tuple[str, str]) -> Message:
             ask = request(
@@ -326,6 +331,7 @@ class Endpoint:
                 cseq=cseq,
                 contact=contact,
                 headers=[("Expires", str(expires_s)), *headers, *credentials],
+                transport=self.transport.upper(),
             )
             return self.ask(ask, registrar)
 

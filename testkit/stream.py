@@ -27,7 +27,7 @@ class StreamEndpoint(Endpoint):
         bound: socket.socket | None = None,
     ) -> None:
         """Bind a socket, or use one that is already bound or connected."""
-        self.transport = transport
+        self.transport: Transport = transport
         self._certificate = client_certificate
         self._socket = bound or socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
         self._connected = _is_connected(self._socket)

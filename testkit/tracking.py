@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import httpx
 
+from testkit.api import whole
 from testkit.drop_in import DropIn
 from testkit.process import Process, beside_python
 from testkit.wait import PATIENCE_S, eventually
@@ -43,9 +44,9 @@ class Tracking:
             return 0
 
     def get(self, path: str) -> Any:
-        """Return the JSON of a GET."""
+        """Return the JSON of a GET, as `testkit.api.whole` does."""
         with self._client() as client:
-            return client.get(path).raise_for_status().json()
+            return whole(path, lambda one: client.get(one).raise_for_status().json())
 
     def metrics(self) -> str:
         with self._client() as client:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx
 
+from testkit.api import numbers, whole
 from testkit.network import SIP_PORT, Network
 from testkit.process import Process, alive, beside_python, command_line, parent, program
 from testkit.provider import Provider
@@ -247,14 +248,14 @@ class Whence:
             return 0
 
     def get(self, path: str) -> Any:
-        """Return the JSON of a GET."""
+        """Return the JSON of a GET, as `testkit.api.whole` does."""
         with self._client() as client:
-            return client.get(path).raise_for_status().json()
+            return whole(path, lambda one: client.get(one).raise_for_status().json())
 
     def post(self, path: str, body: Mapping[str, object]) -> Any:
         """Return the JSON of a POST."""
         with self._client() as client:
-            return client.post(path, json=body).raise_for_status().json()
+            return numbers(client.post(path, json=body).raise_for_status().json())
 
     def metrics(self) -> str:
         with self._client() as client:

@@ -5,12 +5,16 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from testkit.process import AS_OURSELVES
+
 # No deadline for an example: its duration depends on the machine. `fast` is for `make test-fast`.
 settings.register_profile("whence", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fast", settings.get_profile("whence"), max_examples=10)
 settings.load_profile("whence")
 
 SLOW_TIMEOUT_S = 1800
+
+os.environ.update({**AS_OURSELVES, **os.environ})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

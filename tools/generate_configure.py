@@ -24,6 +24,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 
 from whence.agent.config import networks
+from whence.agent.config.media import MediaConfig
 from whence.agent.config.models import (
     AgentConfig,
     BackoffConfig,
@@ -33,6 +34,13 @@ from whence.agent.config.models import (
     RegistrationConfig,
     TlsConfig,
 )
+from whence.agent.config.outbound import (
+    LimitsConfig,
+    OutboundConfig,
+    RouteConfig,
+    TrunkOutboundConfig,
+)
+from whence.agent.config.phones import PhonesConfig
 from whence.agent.config.toml import KeyName, Table, Unit
 from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig, as_pin
 from whence.agent.dropin.config import DropInConfig, LearnFrom
@@ -45,6 +53,8 @@ PAGE = ROOT / "docs" / "configure.md"
 TABLES: dict[str, type[Table]] = {
     "edge": EdgeConfig,
     "tls": TlsConfig,
+    "phones": PhonesConfig,
+    "media": MediaConfig,
     "agent": AgentConfig,
     "registration": RegistrationConfig,
     "backoff": BackoffConfig,
@@ -52,6 +62,10 @@ TABLES: dict[str, type[Table]] = {
     "networks": PinnedNetwork,
     "ha1": Ha1,
     "user": UserConfig,
+    "trunk_outbound": TrunkOutboundConfig,
+    "limits": LimitsConfig,
+    "outbound": OutboundConfig,
+    "route": RouteConfig,
     "drop_in": DropInConfig,
     "drop_in_agent": MonitoringConfig,
 }

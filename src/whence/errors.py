@@ -38,7 +38,7 @@ class DecisionSocketError(OperatorError):
     """The agent cannot make the socket on which it receives the edge's reports."""
 
 
-# Trunks.
+# Trunks and users.
 
 
 class UnknownTrunkError(WhenceError):
@@ -49,6 +49,13 @@ class UnknownTrunkError(WhenceError):
         super().__init__(
             f"no trunk {_one_line(trunk_id)} is configured; list the trunks: whence trunks"
         )
+
+
+class UnknownUserError(WhenceError):
+    """No local user has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no user {_one_line(name)} is configured; list the users: whence users")
 
 
 class DisabledTrunkError(WhenceError):

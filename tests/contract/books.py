@@ -1,6 +1,7 @@
 """The directory that the edge reads, and its content."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +17,13 @@ from whence.core.registration.events import Learn
 from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.sip.transport_address import TransportAddress
 from whence.store.directory import Directory
+from whence.store.learning import RegistrationStep
 from whence.store.schema import DIALOG_KEY, META
 
 DOMAIN = "edge.example"
+
+EMERGENCY = {"emergency_numbers": ["112"], "emergency_trunks": ["emergency"]}
+"""The keys of `[outbound]` in a world with calls out."""
 
 Hide = Callable[[Path], None]
 """Does something to the directory's file."""
@@ -27,9 +32,26 @@ Hide = Callable[[Path], None]
 class Books:
     """The directory of a world's edge, and its content."""
 
-    def __init__(self, folder: Path, edge: EdgeConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        edge: EdgeConfig,
+        phones: object = None,
+        media: object = None,
+        *,
+        calls_out: bool = False,
+    ) -> None:
+        """*phones*, *media*: keys of these tables. `calls_out`: whether users may call numbers."""
         self.directory = Directory(folder / "directory.db")
-        self.settings = Config.model_validate({"edge": edge, "agent": {"state_dir": str(folder)}})
+        self.settings = Config.model_validate(
+            {
+                "edge": edge,
+                "phones": phones or {},
+                "media": media or {},
+                "agent": {"state_dir": str(folder)},
+                "outbound": EMERGENCY if calls_out else {},
+            }
+        )
         self.agent_key = self.directory.new_agent_key()
         install(self.directory, self.settings)
 
@@ -80,6 +102,29 @@ class Books:
         self.directory.save(
             AccountKey(trunk_id), registration, [Learn(source, expires_at)], socket, now
         )
+        self.settle()
+
+    def register(self, trunk_id: str, home: TransportAddress, contact: str, until: float) -> None:
+        """Store that the trunk is registered at `home` with this Contact."""
+        registration = Registration(
+            trunk_id,
+            f"call-{trunk_id}",
+            state=State.REGISTERED,
+            expires_at=until,
+            learned_until=until,
+            home=home,
+        )
+        sockets = self.settings.edge.listen
+        socket = next(one for one in sockets if one.transport is home.transport)
+        step = RegistrationStep(
+            AccountKey(trunk_id),
+            registration,
+            [Learn(home, until)],
+            str(socket),
+            time.time(),
+            contact=contact,
+        )
+        self.directory.save_steps([step])
         self.settle()
 
     def spoil(self, trunk_id: str) -> None:

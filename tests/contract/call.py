@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from testkit.sip import Endpoint, Headers, Message, reply, request
+from testkit.sip import Endpoint, Headers, Message, place, reply, request
 from tests.contract.scene import Scene
 
 
@@ -72,11 +72,24 @@ def ring(scene: Scene, caller: Endpoint, phone: Endpoint, invite: Message | None
     return arrived
 
 
-def connect(scene: Scene, caller: Endpoint, phone: Endpoint) -> Call:
-    """Call, answer, acknowledge."""
-    invite = scene.invite(caller)
+def connect(
+    scene: Scene,
+    caller: Endpoint,
+    phone: Endpoint,
+    contact: str = "",
+    contact_of_caller: str | None = None,
+) -> Call:
+    """Call, answer, acknowledge. *contact*: that of the phone; empty: its address.
+
+    `contact_of_caller`: with `{}` for its place.
+    """
+    parts = {}
+    if contact_of_caller is not None:
+        parts["contact"] = contact_of_caller.format(f"{caller.address[0]}:{caller.address[1]}")
+    invite = scene.invite(caller, **parts)
     arrived = ring(scene, caller, phone, invite)
-    contact = f"<sip:{phone.address[0]}:{phone.address[1]}>"
+    by = "" if phone.transport == "udp" else f";transport={phone.transport}"
+    contact = contact or f"<sip:{place(phone.address)}{by}>"
     phone.send(reply(arrived, 200, headers=[("Contact", contact)]), scene.edge)
     answer = caller.expect(_of(invite, status=200), what="the answer at the caller")
     call = Call(caller, phone, invite, arrived, answer)

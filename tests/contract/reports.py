@@ -9,7 +9,8 @@ from typing import Protocol
 
 from testkit.wait import PATIENCE_S
 from tests.contract.world import World
-from whence.ipc import decisions, notices
+from whence.core.monitoring.call_progress import CallEvent
+from whence.ipc import call_events, decisions, notices
 from whence.ipc.decisions import DecisionReport
 
 _PEER = (socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -41,6 +42,8 @@ class Agent:
         """The process that sent the last report."""
         self.dropped = 0
         """The reports that the edge counted as dropped."""
+        self.events: list[CallEvent] = []
+        """What became of calls."""
 
     def report(self) -> DecisionReport:
         """Return the next report, and wait for it."""
@@ -78,7 +81,12 @@ class Agent:
                 with suppress(BlockingIOError):  # the edge reads receipts from time to time
                     own.send(b"%d" % self._read_of[own.fileno()], socket.MSG_DONTWAIT)
                 pid, *_ = struct.unpack("3i", own.getsockopt(*_PEER))
-                self._reports.extend((pid, decisions.read(record)) for record in records)
+                self._reports.extend(
+                    (pid, decisions.read(record))
+                    for record in records
+                    if not call_events.is_event(record)
+                )
+                self.events += [call_events.read(r) for r in records if call_events.is_event(r)]
             else:
                 self._selector.unregister(own)
                 del self._read_of[own.fileno()]

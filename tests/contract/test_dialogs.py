@@ -9,6 +9,7 @@ import pytest
 from testkit.sip import Message, reply, request
 from tests.contract.call import Call, cancel, connect, refuse, ring
 from tests.contract.scene import Scene
+from whence.core.dialogs.arrival import Arrival
 from whence.core.dialogs.cookie import COOKIE_LENGTH, OLD_S, new_id, write_cookie
 from whence.core.dialogs.record import Side
 
@@ -99,7 +100,7 @@ def cookie_of(
     ip, port = call.phone.address
     cookie = write_cookie(
         scene.world.books.dialog_key,
-        new_id(time.time() - age_s, "0123456789abcdef"),
+        new_id(Arrival.of(time.time() - age_s), "0123456789abcdef"),
         call.sent.call_id,
         f"udp:{call.caller.address[0]}:{call.caller.address[1]}",
         to,

@@ -164,3 +164,20 @@ def test_registrar_users_that_differ_in_case_have_own_phones(scene: Scene) -> No
     trunk, other = scene.trunk(upper, at="provider"), scene.trunk(lower, at="other provider")
     assert other.at.ask(scene.invite(other.at), scene.edge).status == 480
     ring(scene, trunk.at, phone)
+
+
+def test_register_of_more_phones_than_max_contacts_is_refused(scene: Scene) -> None:
+    user = scene.user()
+    limit = scene.world.books.settings.phones.max_contacts
+    for _ in range(limit):
+        scene.phone(user)
+    refused = scene.endpoint("phones").register(scene.edge, user, PASSWORD, DOMAIN)
+    assert refused.status == 503
+
+
+@pytest.mark.parametrize(("asked", "granted"), [(1, 60), (59, 60), (600, 600), (86400, 3600)])
+def test_register_is_granted_the_nearest_lifetime(scene: Scene, asked: int, granted: int) -> None:
+    user, phone = scene.user(), scene.endpoint("phones")
+    answer = phone.register(scene.edge, user, PASSWORD, DOMAIN, expires_s=asked)
+    assert answer.status == 200
+    assert f"expires={granted}" in answer["Contact"]

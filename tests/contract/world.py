@@ -39,15 +39,19 @@ class World:
         listen: Sequence[str] = (),
         known_answers: bool = True,
         simple_dialogs: bool = True,
+        calls_out: bool = False,
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
 
-        *edge* are further keys of `[edge]`; `tcp=True` has it listen over TCP too, `streams=True`
-        over TCP, TLS and at an IPv6 address. In a *namespace* everything of this world is inside,
-        and nothing gets out. `nameserver`: Kamailio asks the socket `self.nameserver`, which never
-        answers. *resolver*: the ip of a name server that answers, at port 53. *parameters*: lines
-        for the end of kamailio.cfg. *listen*: the sockets, with `{edge}` and `{edge6}` in them.
+        *edge* are further keys of `[edge]`, and `phones` and `media` have those of
+        `[phones]` and `[media]`. `tcp=True` has
+        it listen over TCP too, `streams=True` over TCP, TLS and at an IPv6 address. In a
+        *namespace* everything of this world is inside, and nothing gets out. `nameserver`:
+        Kamailio asks the socket `self.nameserver`, which never answers. *resolver*: the ip of a
+        name server that answers, at port 53. *parameters*: lines for the end of kamailio.cfg.
+        *listen*: the sockets, with `{edge}` and `{edge6}` in them.
+        `calls_out`: users may call numbers.
         """
         self._stack = ExitStack()
         self._namespace = namespace
@@ -74,12 +78,16 @@ class World:
                     "key": str(ours.key),
                     "ca": str(self.authority.file),
                 }
+            websockets: dict[str, int] = edge.pop("websockets", {})  # type: ignore[assignment]
+            sockets += [f"{t}:{self.edge[0]}:{port}" for t, port in websockets.items()]
             edge["listen"] = sockets
         elif listen:
             places = {"edge": f"{self.edge[0]}:{self.edge[1]}", "edge6": f"[::1]:{self.edge6[1]}"}
             edge["listen"] = [socket.format(**places) for socket in listen]
         self.folder = folder
-        self.books = Books(folder, edge_settings(self.edge, self.agent_socket, workers, **edge))
+        phones, media = edge.pop("phones", {}), edge.pop("media", {})
+        settings = edge_settings(self.edge, self.agent_socket, workers, **edge)
+        self.books = Books(folder, settings, phones, media, calls_out=calls_out)
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
@@ -121,6 +129,17 @@ class World:
         """Kill Kamailio, and start it again on the same configuration."""
         self.process.kill()
         self.process = self._start()
+
+    def stored_users(self) -> set[str]:
+        """Return the users with a phone in the location table."""
+        return set(self._contacts())
+
+    def contacts(self, user: str) -> list[location.UserContact]:
+        """Return the phones of a user in the location table."""
+        return self._contacts().get(user, [])
+
+    def _contacts(self) -> dict[str, list[location.UserContact]]:
+        return location.contacts(self.folder / start.LOCATION_FILE, time.time())
 
     def now(self) -> float:
         """Return the time of the edge's clock."""

@@ -29,6 +29,11 @@ def test_trunk_is_paused_unregistered_and_resumed(rig: Rig) -> None:
     seen = provider.registers_seen()
     assert whence.cli("register", "alices-trunk").returncode == 0
     eventually(lambda: provider.registers_seen() > seen, what="a REGISTER at once")
+    for order, state in (("unregister", "unregistered"), ("resume", "registered")):
+        done = whence.cli(order, "alices-trunk", "--wait")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"alices-trunk: {state}: ")
+        assert whence.trunk("alices-trunk")["state"] == state
 
 
 def test_reload_prints_the_changes_or_the_faults(rig: Rig) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -86,11 +87,16 @@ def test_call_identified_is_found_by_its_call_id(scene: Scene) -> None:
         line.startswith('whence_trunk_last_call_timestamp_seconds{trunk="alices-trunk"} ')
         for line in metrics
     )
-    written = [
-        json.loads(line)
-        for line in (scene.whence.file.parent / "calls.json").read_text("ascii").splitlines()
-    ]
-    assert [one["trunk"] for one in written if one["call_id"] == call_id] == ["alices-trunk"]
+
+    def written() -> dict[str, Any]:
+        lines = (scene.whence.file.parent / "calls.json").read_text("ascii").splitlines()
+        (found,) = (one for one in map(json.loads, lines) if one["call_id"] == call_id)
+        return dict(found)
+
+    call = eventually(written, what="the line of the call")
+    assert (call["trunk"], call["state"], call["status"]) == ("alices-trunk", "ended", 200)
+    assert call["target"] == "sip:alice@edge.example"
+    assert call["duration_s"] >= 0
 
 
 def test_call_refused_is_explained(scene: Scene) -> None:
@@ -185,6 +191,13 @@ def test_calls_without_an_agent_go_on_and_are_counted(rig: Rig) -> None:
     unknown_source = rig.unknown_source()
     assert try_to_call(unknown_source, whence) == 403
     eventually(lambda: dropped() >= 1, what="the count of lost reports")
+
+    # With its next report, the look-out sends how many it has lost.
+    caller.call(uri(whence, ALICES_NUMBER), expect=200)
+    eventually(
+        lambda: "ended" in [call["state"] for call in whence.get("/v1/calls")],
+        what="the end of the call",
+    )
 
     # The agent is stopped by a signal, and reports pile up in the queue of the worker.
     before, agent = dropped(), whence.agent_pid()

@@ -15,6 +15,7 @@ from testkit.rig import Rig
 from testkit.wait import eventually
 from testkit.whence import Table, Whence
 from tests.system.scene import ACCOUNTS, alices_trunk, bobs_trunk, try_to_call, uri
+from whence.store.credentials_key import FILE as KEY_FILE
 
 TRUNK_PASSWORD = "the0secret1of2acct1"
 USER_PASSWORD = "the3secret4of5alice"
@@ -38,7 +39,8 @@ def whence(shared_rig: Rig) -> Whence:
         bobs_trunk(provider, password=WRONG_PASSWORD),
         from_file,
     ]
-    users: list[str | Table] = [{"name": "alice", "password": USER_PASSWORD}, "bob"]
+    alice: Table = {"name": "alice", "password": USER_PASSWORD, "trunks": ["alices-trunk"]}
+    users: list[str | Table] = [alice, "bob"]
     (rig.directory / "hook.token").write_text(HOOK_TOKEN, "utf-8")
     # Nothing listens there, so each delivery fails.
     hook = f"http://{rig.ip('hook')}:9/{HOOK_PATH}"
@@ -47,7 +49,7 @@ def whence(shared_rig: Rig) -> Whence:
         "webhook_token_file": "hook.token",
         "unknown_requests_per_minute_alarm": 1,
     }
-    whence = rig.whence(trunks=trunks, users=users, agent=agent)
+    whence = rig.whence(trunks=trunks, users=users, agent=agent, edge={"country": "44"})
     whence.wait_registered("alices-trunk", "from-file")
     whence.wait_state("bobs-trunk", "auth_failed")
     rig.phone("alice", whence)
@@ -90,6 +92,8 @@ def secrets(whence: Whence) -> dict[str, str]:
         "user's password": USER_PASSWORD,
         "trunk's HA1": md5(f"acct1:provider.example:{TRUNK_PASSWORD}"),
         "user's HA1": md5(f"alice:edge.example:{USER_PASSWORD}"),
+        "user's HA1 (SHA-256)": sha256(f"alice:edge.example:{USER_PASSWORD}"),
+        "credentials key": (whence.state / KEY_FILE).read_text("ascii"),
         "bob's password": whence.password("bob"),
         "webhook's token": HOOK_TOKEN,
         "webhook's path": HOOK_PATH,
@@ -100,6 +104,10 @@ def md5(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest()
 
 
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def found_in(secrets: dict[str, str], *texts: str) -> list[str]:
     """Return the names of the secrets that occur in a text."""
     return [name for name, secret in secrets.items() if any(secret in text for text in texts)]
@@ -107,8 +115,10 @@ def found_in(secrets: dict[str, str], *texts: str) -> list[str]:
 
 def test_secret_in_the_directory_is_found(whence: Whence, secrets: dict[str, str]) -> None:
     with closing(sqlite3.connect(f"file:{whence.state}/directory.db?mode=ro", uri=True)) as db:
-        rows = "".join(map(str, db.execute("SELECT md5 FROM user").fetchall()))
-    assert "user's HA1" in found_in(secrets, rows)
+        rows = "".join(map(str, db.execute("SELECT md5, sha256 FROM user").fetchall()))
+        (stored,) = db.execute("SELECT count(*) FROM outbound_trunk").fetchone()
+    assert found_in(secrets, rows) == ["user's HA1", "user's HA1 (SHA-256)"]
+    assert stored == 3, "the trunks have credentials there"
 
 
 def test_log_has_no_secret(whence: Whence, secrets: dict[str, str]) -> None:
@@ -125,9 +135,11 @@ def test_api_answers_have_no_secret(
     with httpx.Client(base_url=whence.api, trust_env=False) as client:
         answers = [client.get(path) for path in paths]
         answers += [client.post("/v1/explain", json=question), client.post("/v1/explain")]
+        call_out = {"from": "alice", "to": "+442079460000"}
+        answers.append(client.post("/v1/explain/call-out", json=call_out))
         wrong = {"source": TRUNK_PASSWORD, "ruri": ""}
         answers.append(client.post("/v1/explain", json={**question, **wrong}))
-    assert [answer.status_code for answer in answers] == [200] * 11 + [404, 200, 422, 422]
+    assert [answer.status_code for answer in answers] == [200] * 11 + [404, 200, 422, 200, 422]
     # The last answer repeats its question, which has the secret.
     assert found_in(secrets, *[answer.text for answer in answers[:-1]]) == []
 
@@ -144,6 +156,7 @@ def test_command_output_has_no_secret(
         *(["unknown", *more] for more in ([], ["--json"])),
         *(["alarms", *more] for more in ([], ["--json"])),
         *(["explain", *asked, *more] for more in ([], ["--json"])),
+        *(["explain", "--from", "alice", "--to", "112", *more] for more in ([], ["--json"])),
         ["check", "-c", str(whence.file)],
         ["edge-config", "-c", str(whence.file)],
     ]
@@ -173,17 +186,18 @@ def test_file_other_than_the_directory_has_no_secret(
     files = [
         path
         for path in whence.state.rglob("*")
-        if path.is_file() and not path.name.startswith("directory.db")
+        if path.is_file() and not path.name.startswith(("directory.db", KEY_FILE))
     ]
     assert {"kamailio.cfg", "location.db"} <= {path.name for path in files}
     assert found_in(secrets, *[path.read_text("latin-1") for path in files]) == []
 
 
 def test_directory_has_no_password_of_a_trunk(whence: Whence, secrets: dict[str, str]) -> None:
-    """The agent reads them from the file, and the edge needs none."""
+    """They are encrypted for the edge, and the key is in a file of its own."""
     kept = [path.read_text("latin-1") for path in whence.state.glob("directory.db*")]
     passwords = {name: one for name, one in secrets.items() if "password" in name}
-    assert found_in({**passwords, "trunk's HA1": secrets["trunk's HA1"]}, *kept) == []
+    hidden = {name: secrets[name] for name in ("trunk's HA1", "credentials key")}
+    assert found_in({**passwords, **hidden}, *kept) == []
 
 
 def test_sip_traffic_has_no_secret(

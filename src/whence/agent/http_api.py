@@ -6,14 +6,20 @@ when the registrations have started, or at the first connection.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client.registry import Collector
 
+from whence.agent.access.metrics import AccessMetrics
 from whence.agent.api import monitoring as monitoring_api
+from whence.agent.api import provisioning as provisioning_api
+from whence.agent.api import stream as stream_api
 from whence.agent.api.app import Api, ApiParts, make
-from whence.agent.api.models import Health
-from whence.agent.api.monitoring import MonitoringParts
+from whence.agent.api.models import Health, trunk_view
+from whence.agent.api.monitoring import MonitoringParts, alarm_view
+from whence.agent.api.security import ApiAccess
+from whence.agent.monitoring.call_metrics import CallMetrics
 from whence.agent.monitoring.metrics import (
     AlarmMetrics,
     BuildMetrics,
@@ -23,10 +29,17 @@ from whence.agent.monitoring.metrics import (
     StoreMetrics,
     registry,
 )
+from whence.agent.monitoring.node_metrics import NodeMetrics
+from whence.agent.monitoring.stream import StreamKind
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
+from whence.agent.provisioning.provisioned import Provisioned
+from whence.agent.provisioning.reload import Reload
+from whence.agent.provisioning.runtime import RuntimeProvisioning
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.registration.keepalive import KeepAlive
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -49,28 +62,53 @@ def build(
             disk=not state.space.is_low,
         )
 
+    access = ApiAccess(
+        parts.verifier, parts.audit, parts.own.api_needs_token, parts.own.api_behind_proxy
+    )
+    if access.required and not parts.verifier.has_tokens:
+        log.warning("the API needs a token, and there is none; create one: whence token create")
     collectors = registry(
         BuildMetrics(),
         RegistrationMetrics(directory, registrations),
         DecisionMetrics(parts.receiver, observers.calls, unknown, registrations),
-        AlarmMetrics(observers.alarms, observers.webhook),
+        CallMetrics(observers.calls, registrations),
+        NodeMetrics(parts.reloads, observers.started_at),
+        AlarmMetrics(observers.alarms, observers.webhook, observers.mail),
         ConflictMetrics(observers.conflicts),
         StoreMetrics(store, directory),
+        AccessMetrics(parts.verifier.wrong),
         *metrics,
     )
-    host, _ = parts.own.api_place
     api = make(
         ApiParts(
-            host,
+            parts.own.api_names,
+            access,
             directory,
             registrations,
             keepalive,
             health,
-            parts.reload,
+            parts.reloads,
             observers.conflicts,
             collectors,
             parts.receiver.drain,
         )
     )
     monitoring_api.add(api, MonitoringParts(directory, observers.calls, unknown, observers.alarms))
+    stream_api.add(
+        api,
+        observers.stream,
+        {
+            StreamKind.TRUNK: lambda id_: (
+                trunk_view(*registrations[id_], keepalive(id_)) if id_ in registrations else None
+            ),
+            StreamKind.ALARM: lambda id_: next(
+                map(alarm_view, observers.alarms.since(int(id_) - 1, 1)), None
+            ),
+        },
+    )
     return api
+
+
+def add_provisioning(api: Api, provisioned: Provisioned, reload: Reload) -> None:
+    """Add the paths that change trunks, users and routes."""
+    provisioning_api.add(api, RuntimeProvisioning(provisioned, reload))

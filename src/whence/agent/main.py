@@ -15,7 +15,6 @@ from pathlib import Path
 
 import uvloop
 
-from whence.agent.config.load import load
 from whence.agent.config.to_core import LoadedSettings, sibling_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
@@ -25,17 +24,21 @@ from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.notices import NoticeCounts
 from whence.agent.monitoring.store_monitor import StoreMonitor
-from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
+from whence.agent.parts import AgentParts, Observers, acquire_agent_lock, api_tls
 from whence.agent.provisioning.apply import Provisioning
+from whence.agent.provisioning.provisioned import Provisioned, load_with_api
 from whence.agent.provisioning.reload import Reload
+from whence.agent.registration.attempts import OrderAttempts
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.tls_connection import TlsConnections
+from whence.agent.runtime import log_form
 from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import AsgiApp
 from whence.core.clock import ClockOffset
 from whence.core.settings import NodeSettings
+from whence.core.sip.transport_address import WEBSOCKETS
 from whence.store import location
 from whence.store.directory import FILE, Directory
 from whence.trust.settings import load_trusted
@@ -51,14 +54,21 @@ UP_PAUSE_S = 0.05
 
 def run(path: Path) -> None:
     """Run the agent with the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
-    run_loaded(path, LoadedSettings.of(*load_trusted(path, load)))
+    run_loaded(path, LoadedSettings.of(*load_trusted(path, load_with_api)))
 
 
-def run_loaded(path: Path, loaded: LoadedSettings, up: Callable[[], None] | None = None) -> None:
+def run_loaded(
+    path: Path,
+    loaded: LoadedSettings,
+    up: Callable[[], None] | None = None,
+    reloaded: Callable[[], None] | None = None,
+) -> None:
     """Run the agent with the settings of the file `path`.
 
-    `up` is called when Kamailio answers and the directory can be written.
+    `up` is called when Kamailio answers and the directory can be written, and `reloaded` after each
+    SIGHUP.
     """
+    log_form.choose(loaded.config.agent.log_format)
     for doubt in loaded.doubts:
         log.warning("%s", doubt)
     settings = loaded.config
@@ -72,7 +82,9 @@ def run_loaded(path: Path, loaded: LoadedSettings, up: Callable[[], None] | None
             closing(observers.receiver([notices])) as receiver,
         ):
             observers.restore(directory)
-            uvloop.run(_serve(path, loaded, observers, notices, directory, receiver, bound, up))
+            uvloop.run(
+                _serve(path, loaded, observers, notices, directory, receiver, bound, up, reloaded)
+            )
 
 
 async def _serve(
@@ -84,6 +96,7 @@ async def _serve(
     receiver: DecisionReceiver,
     bound: socket.socket,
     up: Callable[[], None] | None,
+    reloaded: Callable[[], None] | None,
 ) -> None:
     settings = loaded.config
     tls = settings.edge.tls
@@ -93,23 +106,33 @@ async def _serve(
         settings.registration.response_timeout + PATIENCE_S,
         TlsConnections(tls.certificate, tls.key, tls.ca) if settings.edge.has_tls else None,
     )
-    sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
-    resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
+    resolver = SipResolver(
+        DnsCache(settings.agent.nameserver_place),
+        [
+            (own.transport, own.ip.version)
+            for own in settings.edge.listen
+            if own.transport not in WEBSOCKETS
+        ],
+    )
     alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)
+    attempts = OrderAttempts()
     siblings = SiblingService(directory, resolver, sibling_settings(settings), observers=[alarms])
     registrations = RegistrationService(
         directory,
         kamailio,
         resolver,
-        observers=[keepalives, siblings, trunk_alarms],
+        observers=[keepalives, siblings, trunk_alarms, attempts, observers.stream],
         history_observers=[trunk_alarms],
     )
 
     provisioning = Provisioning(directory, registrations, [siblings])
     clocks = Clocks()
-    since = ClockOffset.parse(directory.clock_offset())
-    watch = ClockWatch(clocks, [provisioning, registrations, keepalives, siblings, alarms], since)
+    watch = ClockWatch(
+        clocks,
+        [provisioning, registrations, keepalives, siblings, alarms],
+        ClockOffset.parse(directory.clock_offset()),
+    )
     watch.check()  # the clock may have been set while no agent ran
     directory.set_clock_offset(str(clocks.offset()))
     provisioning.begin(loaded.node)
@@ -119,21 +142,39 @@ async def _serve(
         provisioning.apply(changed)
         receiver.drain()
 
-    reload = Reload(path, loaded, apply)
-    parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
+    provisioned = Provisioned(path, settings.state)
+    reload = Reload(path, loaded, apply, provisioned.load)
+    parts = AgentParts(
+        settings.agent,
+        observers,
+        directory,
+        receiver,
+        bound,
+        reload,
+        settings.state,
+        api_tls(settings.agent),
+    )
 
     def load_api() -> Callable[[], AsgiApp]:
         from whence.agent import http_api  # noqa: PLC0415 - slow
-        from whence.agent.api import actions, users  # noqa: PLC0415
+        from whence.agent.api import actions, outbound, users  # noqa: PLC0415
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
+        from whence.agent.monitoring.node_metrics import PhoneMetrics  # noqa: PLC0415
+        from whence.agent.monitoring.outbound import CallsOut  # noqa: PLC0415
 
         def build() -> AsgiApp:
             provisioning.finish()
-            metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
+            metrics = [
+                ClientMetrics(registrations, keepalives, kamailio),
+                NoticeMetrics(notices),
+                PhoneMetrics(settings.state / LOCATION_FILE),
+            ]
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
             )
-            actions.add(api, registrations, keepalives.__getitem__)
+            outbound.add(api, CallsOut(directory, settings.edge.domain, settings.edge.own_hosts))
+            actions.add(api, registrations, attempts)
+            http_api.add_provisioning(api, provisioned, reload)
             users.add(
                 api,
                 directory,
@@ -146,10 +187,10 @@ async def _serve(
         return build
 
     log.info(
-        "agent for %d trunks and %d users; API at http://%s",
+        "agent for %d trunks and %d users; API at %s",
         len(loaded.node.trunks),
         len(loaded.node.users),
-        settings.agent.api_listen,
+        settings.agent.api_url,
     )
 
     async def add_trunks() -> None:
@@ -171,7 +212,7 @@ async def _serve(
     }
     if up is not None:
         tasks["up"] = _report_up(kamailio, parts.store_monitor, up)
-    await parts.run(load_api, tasks, unregister)
+    await parts.run(load_api, tasks, unregister, reloaded)
     kamailio.close()
     log.info("agent stopped")
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from whence.agent.runtime import sighup
-from whence.cli.service.start import read_arguments
-from whence.errors import ConfigError, OperatorError
-
+# Until `main` runs, Ctrl-C prints a traceback. So this module imports nothing else, not even
+# typing.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typer import Typer
 
 
@@ -25,10 +24,14 @@ def main() -> None:
         # Ctrl-C during the imports ends the program without a traceback. `run` and `agent` set a
         # handler of their own later.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from whence.agent.runtime import sighup
+    from whence.cli.service.start import read_arguments
+    from whence.errors import ConfigError, OperatorError
+
     arguments = sys.argv[1:]
     if arguments[:1] in (["run"], ["agent"]):
         sighup.block()  # before the imports, which take longest
-    command = read_arguments(arguments) or _commands()
+    command = read_arguments(arguments) or commands()
     try:
         command()
     except ConfigError as error:
@@ -39,19 +42,25 @@ def main() -> None:
         sys.exit(1)
 
 
-def _commands() -> Typer:
+def commands() -> Typer:
+    """Return the command line: all commands with their options."""
     import typer
 
     from whence.cli import (
         actions,
+        calls,
         check,
         dropin,
         edge_config,
         explain,
+        import_trunks,
+        init,
         queries,
+        token,
         version,
     )
-    from whence.cli.service import commands
+    from whence.cli.api_command import orders, shows
+    from whence.cli.service import commands as service
 
     app = typer.Typer(
         help="Register SIP trunks, and identify inbound calls by the address that accepted the "
@@ -59,7 +68,6 @@ def _commands() -> Typer:
         epilog="Exit status: 0 done; 1 failed, the message says what to do; 2 the file or the "
         "command line is wrong.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
     app.callback()(version.root)
@@ -71,24 +79,27 @@ def _commands() -> Typer:
     run_it, show, change = "Set up and run", "Show", "Change"
     request = "--source udp:203.0.113.7:5060 --ruri sip:+442071234567@edge.example"
     add(run_it, "check", check.check, "-c /etc/whence/whence.toml")
-    add(run_it, "run", commands.run, "-c /etc/whence/whence.toml")
-    add(run_it, "agent", commands.agent, "-c /etc/whence/whence.toml")
+    add(run_it, "init", init.init, "-c whence.toml")
+    add(run_it, "import", import_trunks.import_trunks, "pjsip pjsip.conf -o whence.toml")
+    add(run_it, "run", service.run, "-c /etc/whence/whence.toml")
+    add(run_it, "agent", service.agent, "-c /etc/whence/whence.toml")
     add(run_it, "edge-config", edge_config.edge_config, "-c whence.toml > kamailio.cfg")
     add(run_it, "drop-in", dropin.drop_in, "/etc/kamailio/whence")
-    add(show, "trunks", queries.trunks)
-    add(show, "trunk", queries.trunk, "acme")
-    add(show, "addresses", queries.addresses)
-    add(show, "conflicts", queries.conflicts)
-    add(show, "users", queries.users)
-    add(show, "calls", queries.calls, "--limit 100")
-    add(show, "unknown", queries.unknown, "--limit 10")
-    add(show, "alarms", queries.alarms, "--since 1700000000123")
-    add(show, "explain", explain.explain, request)
-    add(change, "register", actions.register, "acme")
-    add(change, "unregister", actions.unregister, "acme")
-    add(change, "pause", actions.pause, "acme")
-    add(change, "resume", actions.resume, "acme")
-    add(change, "allow", actions.allow, "udp:203.0.113.7:5060 --trunk acme --for 1h")
-    add(change, "revoke", actions.revoke, "203.0.113.7 --trunk acme")
-    add(change, "reload", actions.reload)
+    add(show, "trunks", shows(queries.trunks))
+    add(show, "trunk", shows(queries.trunk), "acme")
+    add(show, "addresses", shows(queries.addresses))
+    add(show, "conflicts", shows(queries.conflicts))
+    add(show, "users", shows(queries.users))
+    add(show, "calls", shows(calls.calls), "--failed --since 1h")
+    add(show, "unknown", shows(queries.unknown), "--limit 10")
+    add(show, "alarms", shows(queries.alarms), "--since 1700000000123")
+    add(show, "explain", shows(explain.explain), request)
+    add(change, "register", orders(actions.register), "acme")
+    add(change, "unregister", orders(actions.unregister), "acme")
+    add(change, "pause", orders(actions.pause), "acme")
+    add(change, "resume", orders(actions.resume), "acme")
+    add(change, "allow", orders(actions.allow), "udp:203.0.113.7:5060 --trunk acme --for 1h")
+    add(change, "revoke", orders(actions.revoke), "203.0.113.7 --trunk acme")
+    add(change, "reload", orders(actions.reload))
+    app.add_typer(token.app, name="token", rich_help_panel=change)
     return app

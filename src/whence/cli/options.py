@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-
-def _from_either_side(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
-    """Accept an option before the subcommand, too; the value after the subcommand wins."""
-    name = option.name or ""
-    source = context.get_parameter_source(name)
-    if context.parent is None or (source is not None and source.name == "COMMANDLINE"):
-        return value
-    return context.parent.params.get(name, value)
-
 
 FileOption = Annotated[
     Path,
@@ -29,19 +19,31 @@ FileOption = Annotated[
 ]
 ApiOption = Annotated[
     str,
+    typer.Option("--api", metavar="URL", envvar="WHENCE_API", help="The URL of the agent's API."),
+]
+ApiFileOption = Annotated[
+    Path | None,
     typer.Option(
-        "--api",
-        metavar="URL",
-        envvar="WHENCE_API",
-        help="The URL of the agent's API.",
-        callback=_from_either_side,
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="Instead of --api: the settings file, whose api_listen is the API.",
+        readable=False,
     ),
 ]
 JsonOption = Annotated[
-    bool,
-    typer.Option(
-        "--json", help="Print JSON with stable names, for programs.", callback=_from_either_side
-    ),
+    bool, typer.Option("--json", help="Print JSON with stable names, for programs.")
+]
+WideOption = Annotated[
+    bool, typer.Option("--wide", help="Print one line for each row, however long.")
+]
+WatchOption = Annotated[
+    bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")
+]
+EveryOption = Annotated[
+    int,
+    typer.Option("--every", metavar="SECONDS", help="With --watch: how often.", min=1, max=3600),
 ]
 
 DEFAULT_API = "http://127.0.0.1:8088"
+EVERY_S = 2

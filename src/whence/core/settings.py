@@ -13,6 +13,7 @@ from typing import Literal
 
 from whence.core.identification.address import GRACE_S, Address
 from whence.core.identification.trunk import NUMBER_HEADERS
+from whence.core.outbound.model import NO_ROUTING, OutboundTrunk, OutboundUser, Routing
 from whence.core.registration.backoff import WAITS, Waits
 from whence.core.registration.model import AccountKey
 from whence.core.sip.digest import Credentials
@@ -72,6 +73,8 @@ class TrunkSettings:
     """Whether it gets the calls that could belong to several trunks."""
     enabled: bool = True
     """Whether the agent registers it, and the edge admits its calls."""
+    outbound: OutboundTrunk | None = None
+    """How it gets users' calls. None: users call no numbers."""
 
     @property
     def account_key(self) -> AccountKey:
@@ -89,6 +92,11 @@ class TrunkSettings:
         texts = dict.fromkeys(text for text in (self.proxy, self.registrar) if text)
         return tuple(_uri(text) for text in texts)
 
+    @property
+    def tls_name(self) -> str:
+        """Return the name that the certificate of its server needs."""
+        return self.server.host.removesuffix(".")  # a certificate names a host without it
+
     def pinned(self, now: float) -> tuple[Address, ...]:
         """Return its pinned addresses without the expired ones, with `learned_at` set to `now`."""
         return tuple(a._replace(learned_at=now) for a in self.networks if a.live(now))
@@ -103,6 +111,10 @@ class UserSettings:
     """Its realm."""
     ha1: Secret
     """MD5(name:domain:password), in hex."""
+    sha256: Secret | None = None
+    """The same with SHA-256; None: the operator gave only the hash with MD5."""
+    caller: OutboundUser | None = None
+    """Its settings for calls; None: the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +139,10 @@ class NodeSettings:
     trunks: tuple[TrunkSettings, ...] = ()
     users: tuple[UserSettings, ...] = ()
     registration: RegistrationSettings = RegistrationSettings()
+    routing: Routing = NO_ROUTING
+    """The rules for users' calls to numbers."""
+    calls_out: bool = False
+    """Whether users may call numbers."""
 
 
 def further_number_headers(named: Iterable[Iterable[str]]) -> list[str]:

@@ -8,6 +8,7 @@ such a header counts as absent.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from whence.core.clock import ClockOffset
+from whence.core.dialogs.arrival import MICROSECONDS, Arrival
 from whence.core.identification import number_headers
 from whence.core.identification.decision import Reason
 from whence.core.identification.request import Request
@@ -29,6 +31,7 @@ from whence.edge.decision_sender import DecisionSender
 from whence.edge.ksr import Ksr
 from whence.errors import StoreUnavailableError
 from whence.ipc import decisions, headers
+from whence.ipc.decisions import Sender
 from whence.store.generation import GenerationReader
 from whence.store.reader import DirectoryReader
 from whence.store.schema import GENERATION_FILE
@@ -115,6 +118,22 @@ class Worker:
         """Begin with another message, which is read when a handler needs it."""
         self._message = None
 
+    def report(self, body: str, method: str, call_id: str, *, from_cache: bool) -> None:
+        """Report a decision on the current request to the agent."""
+        arrival, sender = self.arrival(), self.sender()
+        self.decision_sender.send(body, method, call_id, arrival, sender, from_cache=from_cache)
+
+    def arrival(self) -> Arrival:
+        """Return the arrival of the current request, which names its call in reports."""
+        get = self.ksr.pv.get
+        at_us = int(get("$TV(s)") or 0) * MICROSECONDS + int(get("$TV(u)") or 0)
+        return Arrival(at_us, os.getpid())
+
+    def sender(self) -> Sender:
+        """Return the From of the current request."""
+        get = self.ksr.pv.get
+        return Sender(text(lambda: get("$fu")) or "", text(lambda: get("$ft")) or "")
+
     def answer(self, status: int, phrase: str) -> int:
         """Answer the current request unless it is an ACK; return ANSWERED."""
         if text(self.ksr.kx.get_method) != "ACK":
@@ -168,7 +187,7 @@ class Worker:
         method, ruri = message.request_line
         if method in NO_CALLS:
             return
-        source, now = source or self.source(), time.time()
+        source = source or self.source()
         call_id, to = (next(iter(message.as_written(name)), "") for name in ("call-id", "to"))
         body = decisions.refusal_body(
             reason,
@@ -179,7 +198,7 @@ class Worker:
             trunk_id=trunk_id,
         )
         bounded = decisions.bounded_method(method)
-        self.decision_sender.send(body, bounded, call_id, now, from_cache=False)
+        self.report(body, bounded, call_id, from_cache=False)
 
     def report_failure(self, reason: Reason) -> None:
         """Report a request that the edge answers with a 500 or 503, if that is possible."""

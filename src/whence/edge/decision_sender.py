@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from whence.core.dialogs.arrival import Arrival
 from whence.ipc import decisions
+from whence.ipc.decisions import NO_SENDER, Sender
 from whence.ipc.report_connection import ReportConnection
 
 
@@ -21,10 +23,24 @@ class DecisionSender:
         """`path`: the agent's socket, which may be absent."""
         self._connection = ReportConnection(path)
 
-    def send(self, report: str, method: str, call_id: str, now: float, *, from_cache: bool) -> None:
+    def send(
+        self,
+        report: str,
+        method: str,
+        call_id: str,
+        arrival: Arrival,
+        sender: Sender = NO_SENDER,
+        *,
+        from_cache: bool,
+    ) -> None:
         """Send one decision report; `report` is what `decisions.report_body` wrote of it."""
+        self.send_record(
+            decisions.record(report, method, call_id, arrival, sender, from_cache=from_cache)
+        )
+
+    def send_record(self, record: bytes) -> None:
+        """Send one record."""
         connection = self._connection
-        record = decisions.record(report, method, call_id, now, from_cache=from_cache)
         connection.send(decisions.message((record,), connection.dropped))
 
     def send_all(self, records: Iterable[bytes], dropped: int = 0) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 
 from whence.core.dialogs import cookie as cookie_
 from whence.core.dialogs import native, targets
@@ -18,6 +19,7 @@ from whence.core.dialogs.cookie import (
     OLD_S,
     PARAM,
     RECORD_S,
+    arrival_of,
     covers_via,
     find_cookie,
     id_of,
@@ -25,15 +27,21 @@ from whence.core.dialogs.cookie import (
     write_cookie,
 )
 from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
+from whence.core.monitoring.call_progress import CallEvent, EventKind
 from whence.core.sip.message import Message
 from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
 from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port, sent_by_port
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
+from whence.edge.cseq_shifts import CseqShifts
 from whence.edge.dialog_table import DIALOGS, DialogTable, dialog_of, table_key
+from whence.edge.hidden_via import HiddenVia
 from whence.edge.messages import read_reply
+from whence.edge.phone_paths import PhonePaths
 from whence.edge.phones import LOCATION
 from whence.edge.sending_sockets import SendingSockets
+from whence.edge.trunk_dialogs import STATE, TrunkCall, TrunkDialogs
+from whence.ipc import call_events
 
 DIALOG_ID = "$avp(whence_dialog)"
 """Set for a request of a dialog, and read for its replies: its key in DIALOGS."""
@@ -78,11 +86,23 @@ OUR_ROUTES_LIMIT = 64
 class DialogHandlers(Handlers):
     """Checks the requests and replies of dialogs."""
 
-    def __init__(self, worker: Worker, own: OwnSockets, sending: SendingSockets) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        own: OwnSockets,
+        sending: SendingSockets,
+        trunk_dialogs: TrunkDialogs,
+        shifts: CseqShifts,
+        via: HiddenVia,
+    ) -> None:
         super().__init__(worker)
         self._own = own
         self._sending = sending
+        self._calls = trunk_dialogs
+        self._shifts = shifts
+        self._via_of_phone = via
         self._table = DialogTable(worker)
+        self._phones = PhonePaths(worker)
         self._our_routes: set[str] = set()
 
     @answers
@@ -91,42 +111,70 @@ class DialogHandlers(Handlers):
 
         Kamailio itself begins those of the simple form.
         """
+        pv = self.ksr.pv
+        self.record_route(self.begin(str(pv.get(TRUNK)), str(pv.get(USER) or "")))
+        return GO_ON
+
+    def begin(self, trunk_id: str = "", user: str = "", caller_user: str = "") -> str:
+        """Store the dialog that the current INVITE may begin; return the cookie to the caller."""
         ksr, message, source = self.ksr, self.worker.message, self.worker.source()
         call_id = text(ksr.kx.get_callid) or ""
-        id_ = new_id(time.time(), secrets.token_hex(8))
+        id_ = new_id(self.worker.arrival(), secrets.token_hex(8))
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(message, source), Side.CALLER, way, "")
         record = DialogRecord(
             self._table.kept(call_id),
             self._table.kept(text(lambda: str(ksr.pv.get("$ft"))) or ""),
-            str(ksr.pv.get(TRUNK)),
-            str(ksr.pv.get(USER) or ""),
+            trunk_id,
+            user,
             Party().with_more(str(source.ip), way, cookie),
+            caller_user=caller_user,
         )
         self._table.save(id_, record)
-        self._record_route(id_, Side.CALLER, cookie)
+        self._note_dialog(id_, Side.CALLER, cookie)
         self._note_public_route(source)
-        return GO_ON
+        return cookie
+
+    def set_trunk(self, cookie: str, trunk_id: str) -> None:
+        """Store that a call goes to another trunk. `cookie`: that of `begin`."""
+        id_ = id_of(cookie)
+        record = self._table.load(id_)
+        if isinstance(record, DialogRecord):
+            self._table.save(id_, replace(record, trunk_id=trunk_id))
+
+    def record_route(self, cookie: str, state: str = "") -> None:
+        """Add the Record-Route with a cookie, and with the route state of a call if it has one."""
+        params = f";{STATE}={state}" if state else ""
+        self.ksr.rr.record_route_params(f"{params};{PARAM}={cookie}")
+
+    def key(self) -> str:
+        """Return the key of the edge's cookies and route states. Raises StoreUnavailableError."""
+        return self._table.key()
 
     @answers
     def ksr_in_dialog(self, _message: object) -> int:
         """Return whether the request belongs to a dialog that we let in, and set where it leads.
 
-        A sender can make up a To tag. So the first Route must be ours, with the cookie of this
-        call. The other Routes and the Request-URI must lead to one party of the call. The request
-        must come from the other party.
+        Returns REWRITTEN for a request that each try rewrites. A sender can make up a To tag. So
+        the first Route must be ours, with the cookie of this call. The other Routes and the
+        Request-URI must lead to one party of the call. The request must come from the other party.
         """
         ksr = self.ksr
         message = self.worker.message
         call_id, target = text(ksr.kx.get_callid), text(ksr.kx.get_ruri)
         routes, goal = targets.uris(message.all("route")), Uri.parse(target or "")
+        phone_uri = self._calls.phone_uri(goal, call_id or "")
+        if phone_uri is not None:  # it is our registered Contact
+            goal = Uri.parse(phone_uri)
+        call = self._calls.find([*routes, goal], call_id or "")
         cookie = self._take_ours(routes)
         if cookie is None and routes:
             cookie, goal = self._take_strict(routes, goal)
         there = targets.places(routes, goal)
         if cookie is None or there is None or call_id is None:
             return NO
-        if text(ksr.kx.get_method) == "REGISTER":  # a target may trust the edge's ip
+        method = text(ksr.kx.get_method) or ""
+        if method == "REGISTER":  # a target may trust the edge's ip
             return NO
         source, id_ = self.worker.source(), id_of(cookie)
         record = self._table.load(id_)
@@ -134,16 +182,26 @@ class DialogHandlers(Handlers):
             isinstance(record, DialogRecord) and not self._table.is_of(record, call_id)
         ):
             return NO
-        found = self._direction(record, cookie, call_id, there, message)
+        found = self._direction(record, cookie, call_id, there, message, call)
         if found is None:
             return NO
+        passes = self._calls.refuses(record, call, found[0], method)
+        if passes != GO_ON:
+            return passes
         self._restore_own_route(message)
+        if phone_uri:
+            ksr.seturi(phone_uri)
         if ksr.rr.loose_route() < 0:
             return NO
         sender, way = found
-        ksr.setdsturi(way.hop)
-        self._sending.force_in_dialog(way.hop, self.worker)
-        self._pass(message, id_, record, call_id, cookie, sender, way, source)
+        hop = self._phones.hop(way, _user_of(record, sender.other), goal)
+        ksr.setdsturi(hop)
+        self._sending.force_in_dialog(hop, self.worker)
+        self._pass(message, id_, record, call_id, cookie, sender, way, source, call)
+        if call is not None:
+            return self._calls.begin(call, id_, hop)
+        if sender is Side.CALLEE and isinstance(record, DialogRecord):
+            return self._shifts.begin(record, id_, hop)
         return GO_ON
 
     @survives
@@ -184,8 +242,10 @@ class DialogHandlers(Handlers):
         message, call_id = read_reply(self.worker), text(ksr.kx.get_callid)
         if message is None or call_id is None or not 200 <= ksr.kx.get_status() < 300:
             return NO
+        message = self._via_of_phone.restored(message, call_id)
         via = reply_destination(message.all("via"))
-        cookie = find_cookie(targets.uris(message.all("record-route")))
+        routes = targets.uris(message.all("record-route"))
+        cookie, call = find_cookie(routes), self._calls.find(routes, call_id)
         if via is None or cookie is None:
             return NO
         if not self._covers_via(cookie, call_id, via):
@@ -201,12 +261,21 @@ class DialogHandlers(Handlers):
             ips = record.party(sender.other).ips
             if ips and str(source.ip) not in ips:
                 return NO
+            if self._calls.refuses(record, call, sender, "INVITE") != GO_ON:
+                return NO
         else:  # the dialog began before this Kamailio, which has no record of it
             sender = Side.CALLER
             ip = via.partition(":")[2].rpartition(":")[0].strip("[]")
             record = DialogRecord("", "", "", "", Party((ip,)))
+            if call is not None and call.to_trunk and not self._calls.comes_from_trunk(call):
+                return NO
         self._learn(message, id_, call_id, record, sender, cookie)
-        return GO_ON
+        # The transaction of a call that rang when Kamailio ended is gone: only this reports it.
+        answered = CallEvent(
+            EventKind.ANSWERED, arrival_of(cookie), time.time(), ksr.kx.get_status(), source
+        )
+        self.worker.decision_sender.send_record(call_events.record(answered))
+        return GO_ON if call is None or self._calls.pass_late(message, call) else NO
 
     def _direction(
         self,
@@ -215,6 +284,7 @@ class DialogHandlers(Handlers):
         call_id: str,
         there: tuple[str, ...],
         message: Message,
+        call: TrunkCall | None,
     ) -> tuple[Side, RequestPath] | None:
         """Return the side that sends a request, and its path; None if neither party sends it."""
         source = self.worker.source()
@@ -223,6 +293,8 @@ class DialogHandlers(Handlers):
             if found is not None and self._comes_from(record, found[0], source):
                 return found
         if not self._table.is_old(cookie) or not self._opens(cookie, there, source):
+            return None
+        if call is not None and not call.to_trunk and not self._calls.comes_from_trunk(call):
             return None
         if native.is_native(cookie):
             if source.transport is not Transport.UDP:
@@ -246,9 +318,10 @@ class DialogHandlers(Handlers):
     def _comes_from(self, record: DialogRecord, sender: Side, source: TransportAddress) -> bool:
         if str(source.ip) in record.party(sender).ips:
             return True
-        if sender is Side.CALLEE:
-            return bool(record.user) and self._is_phone_of(record.user, source)
-        return bool(record.trunk_id) and self.worker.directory.admits(
+        if user := record.user_of(sender):
+            return self._is_phone_of(user, source)
+        is_trunk = sender is (Side.CALLEE if record.caller_user else Side.CALLER)
+        return (is_trunk and bool(record.trunk_id)) and self.worker.directory.admits(
             record.trunk_id, source, self.worker.now()
         )
 
@@ -269,6 +342,7 @@ class DialogHandlers(Handlers):
         sender: Side,
         way: RequestPath,
         source: TransportAddress,
+        call: TrunkCall | None,
     ) -> None:
         """Store what a request changes in its dialog, and the values that its replies need."""
         ksr = self.ksr
@@ -286,18 +360,24 @@ class DialogHandlers(Handlers):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
             hidden = self._table.kept(call_id), self._table.kept(tag)
             record = DialogRecord(*hidden, "", "", Party())
+            if call is not None:
+                record = self._calls.of_call(record, call)
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
         party = record.party(sender)
         contact = next(iter(targets.uris(message.all("contact"))), None)
         before = next(iter(party.ways), RequestPath(("",), ""))
-        after = targets.refreshed(before, contact, source, self._own)
+        at_source = self._phones.is_at_source(
+            message, _user_of(record, sender), source, is_reply=False
+        )
+        after = targets.refreshed(before, contact, source, self._own, at_source=at_source)
         ours = ""
         if method == "INVITE":
             from_ip = _first_ip(record.caller) if sender is Side.CALLEE else ""
             via = self._via(message, source)
             ours = self._cookie(id_, call_id, via, sender, after or before, from_ip)
-            self._record_route(id_, sender, ours)
+            self._note_dialog(id_, sender, ours)
+            self.record_route(ours, call.value if call is not None else "")
         else:
             ksr.pv.sets(SENT, f"{sender} ")
         self._table.save(
@@ -321,12 +401,15 @@ class DialogHandlers(Handlers):
         party = record.party(replier)
         contact = next(iter(targets.uris(message.all("contact"))), None)
         began = next(iter(record.party(requester).cookies), cookie) == cookie
+        at_source = self._phones.is_at_source(
+            message, _user_of(record, replier), source, is_reply=True
+        )
         if party.ways and not began:
-            way = targets.refreshed(party.ways[0], contact, source, self._own)
+            way = targets.refreshed(party.ways[0], contact, source, self._own, at_source=at_source)
         else:
             recorded = targets.uris(message.all("record-route"))
             at = next((i for i, uri in enumerate(recorded) if find_cookie([uri])), len(recorded))
-            way = targets.way(recorded[:at][::-1], contact, source, self._own)
+            way = targets.way(recorded[:at][::-1], contact, source, self._own, at_source=at_source)
         ours = ""
         if way is not None and cookie:
             from_ip = _first_ip(record.caller) if replier is Side.CALLEE else ""
@@ -340,7 +423,8 @@ class DialogHandlers(Handlers):
     def _way_back(self, message: Message, source: TransportAddress) -> RequestPath | None:
         routes = targets.uris(message.all("record-route"))
         contact = next(iter(targets.uris(message.all("contact"))), None)
-        return targets.way(routes, contact, source, self._own)
+        at_source = self._phones.is_at_source(message, "", source, is_reply=False)
+        return targets.way(routes, contact, source, self._own, at_source=at_source)
 
     def _note_public_route(self, source: TransportAddress) -> None:
         """Note how the caller reaches us, if the address of the socket changes at run time.
@@ -436,8 +520,7 @@ class DialogHandlers(Handlers):
                 self._our_routes.add(where)
         return True
 
-    def _record_route(self, id_: str, sender: Side, cookie: str) -> None:
-        self.ksr.rr.record_route_params(f";{PARAM}={cookie}")
+    def _note_dialog(self, id_: str, sender: Side, cookie: str) -> None:
         self.ksr.pv.sets(DIALOG_ID, table_key(id_))
         self.ksr.pv.sets(SENT, f"{sender} {cookie}")
 
@@ -445,7 +528,8 @@ class DialogHandlers(Handlers):
         self, id_: str, call_id: str, via: str, to: Side, way: RequestPath | None, from_ip: str
     ) -> str:
         key, there = self._table.key(), way.places if way else ()
-        return write_cookie(key, id_, call_id, via, to, there, from_ip)
+        source = targets.source_of(way) if way else None
+        return write_cookie(key, id_, call_id, via, to, there, from_ip, source)
 
     def _via(self, message: Message, source: TransportAddress) -> str:
         """Return the destination of answers to the current request."""
@@ -476,6 +560,11 @@ def _route_of(ip: IP, port: int, transport: Transport | None = None) -> str:
     """
     shows_port = transport is None or port != transport.default_port
     return f"<sip:{host_text(str(ip))}{f':{port}' if shows_port else ''};"
+
+
+def _user_of(record: DialogRecord | str | None, side: Side) -> str:
+    """Return the URI of the local user whose phone is this party; empty: none, or unknown."""
+    return record.user_of(side) if isinstance(record, DialogRecord) else ""
 
 
 def _first_ip(party: Party) -> str:

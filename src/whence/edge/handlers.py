@@ -5,16 +5,21 @@ from __future__ import annotations
 from whence.edge.agent_requests import AgentRequestHandlers
 from whence.edge.base import Worker
 from whence.edge.connections import ConnectionHandlers
+from whence.edge.cseq_shifts import CseqShifts
 from whence.edge.dialogs import DialogHandlers
 from whence.edge.guard import GuardHandlers
+from whence.edge.hidden_via import HiddenVia
 from whence.edge.inbound import InboundHandlers
 from whence.edge.ksr import Ksr
 from whence.edge.look_out import LookOutHandlers
 from whence.edge.messages import MessageHandlers
 from whence.edge.notice_sender import NoticeSender
+from whence.edge.outbound import OutboundHandlers
+from whence.edge.phone_authentication import PhoneAuthentication
 from whence.edge.phones import PhoneHandlers
 from whence.edge.sending_sockets import SendingSockets
 from whence.edge.settings import EdgeSettings
+from whence.edge.trunk_dialogs import TrunkDialogs
 from whence.ipc import decisions
 
 
@@ -47,20 +52,40 @@ class EdgeHandlers:
         self.ksr_reply = messages.ksr_reply
 
         sending = SendingSockets(ksr, settings.sockets)
-        dialogs = DialogHandlers(worker, settings.own, sending)
+        via = HiddenVia(worker)
+        self.ksr_restore_via = via.ksr_restore_via
+
+        trunk_dialogs = TrunkDialogs(worker, via, domain)
+        self.ksr_dialog_branch = trunk_dialogs.ksr_dialog_branch
+        self.ksr_dialog_failed = trunk_dialogs.ksr_dialog_failed
+        self.ksr_answer_to_trunk = trunk_dialogs.ksr_answer_to_trunk
+
+        shifts = CseqShifts(worker, calls_out=settings.calls_out)
+        self.ksr_challenged = shifts.ksr_challenged
+        self.ksr_shifted_branch = shifts.ksr_shifted_branch
+
+        dialogs = DialogHandlers(worker, settings.own, sending, trunk_dialogs, shifts, via)
         self.ksr_begin_dialog = dialogs.ksr_begin_dialog
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer
         self.ksr_public_route = dialogs.ksr_public_route
         self.ksr_late_answer = dialogs.ksr_late_answer
 
-        inbound = InboundHandlers(worker, guard, sending, domain)
+        inbound = InboundHandlers(worker, guard, sending, domain, calls_out=settings.calls_out)
         self.ksr_initial = inbound.ksr_initial
 
         self.ksr_look_out = LookOutHandlers(worker, settings.directory).ksr_look_out
 
-        phones = PhoneHandlers(worker, guard, notices, domain, limits.password_failures)
+        authentication = PhoneAuthentication(worker, notices, domain, limits.password_failures)
+        phones = PhoneHandlers(worker, guard, authentication)
         self.ksr_register = phones.ksr_register
+
+        outbound = OutboundHandlers(worker, guard, authentication, dialogs, via, domain)
+        self.ksr_call = outbound.ksr_call
+        self.ksr_trunk_branch = outbound.ksr_trunk_branch
+        self.ksr_trunk_failed = outbound.ksr_trunk_failed
+        self.ksr_trunk_answered = outbound.ksr_trunk_answered
+        self.ksr_not_sent = outbound.ksr_not_sent
 
         agent_requests = AgentRequestHandlers(worker, settings.answer_ms)
         self.ksr_agent_request = agent_requests.ksr_agent_request

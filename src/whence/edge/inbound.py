@@ -5,8 +5,8 @@ from __future__ import annotations
 from whence.core.identification.decision import Identified, Reason, Unknown
 from whence.core.identification.identify import dialled
 from whence.core.sip.phone_number import bare
-from whence.core.sip.uri import escape_user
-from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, read, text
+from whence.core.sip.uri import Uri, escape_user
+from whence.edge.base import ANSWERED, GO_ON, PHONES, Handlers, Worker, answers, read, text
 from whence.edge.decision_cache import CachedDecision, CacheKey
 from whence.edge.dialogs import TRUNK, USER
 from whence.edge.guard import GuardHandlers
@@ -16,6 +16,9 @@ from whence.ipc import decisions, headers
 
 TO_USER = 2
 """`ksr_initial` returns it for a call to a local user. kamailio.cfg looks up the phones."""
+
+BY_USER = 3
+"""`ksr_initial` returns it for the call of a phone, which `ksr_call` authenticates."""
 
 RELAYED = frozenset({"INVITE", "MESSAGE"})
 """The methods that the edge relays for a trunk: a call, or a message."""
@@ -36,8 +39,12 @@ class InboundHandlers(Handlers):
         guard: GuardHandlers,
         sending: SendingSockets,
         domain: str,
+        *,
+        calls_out: bool,
     ) -> None:
+        """`calls_out`: whether users may call numbers."""
         super().__init__(worker)
+        self._calls_out = calls_out
         self._sending = sending
         self._guard = guard
         self._domain = domain
@@ -47,7 +54,8 @@ class InboundHandlers(Handlers):
     def ksr_initial(self, _message: object) -> int:
         """Identify the trunk of an initial request, and make the trunk's target its Request-URI.
 
-        Returns GO_ON or TO_USER for a request of a trunk; answers all others.
+        Returns GO_ON or TO_USER for a request of a trunk, and BY_USER for the call of a phone;
+        answers all others.
         """
         ksr, worker, now = self.ksr, self.worker, self.worker.now()
         message = worker.message
@@ -56,6 +64,8 @@ class InboundHandlers(Handlers):
         if key is None or method is None or call_id is None:
             worker.report_refusal(Reason.MALFORMED)
             return worker.answer(400, "Bad Request")
+        if self._calls_out and method == "INVITE" and self._is_by_user(now):
+            return BY_USER
         cached = worker.decision_cache.get(key, now) if method in RELAYED else None
         decision = cached or self._decide(key, method, call_id, now)
         if decision is None:
@@ -72,8 +82,22 @@ class InboundHandlers(Handlers):
         if not decision.is_ours:  # Kamailio knows the socket on which a phone registered
             self._sending.force_for_target(decision.target)
         from_cache = cached is not None
-        worker.decision_sender.send(decision.report, method, call_id, now, from_cache=from_cache)
+        worker.report(decision.report, method, call_id, from_cache=from_cache)
         return TO_USER if decision.is_ours else GO_ON
+
+    def _is_by_user(self, now: float) -> bool:
+        """Return whether an INVITE seems to be a phone's, and comes from no ip of a trunk.
+
+        A request from a trunk's address is the trunk's, also if it names a user.
+        """
+        worker, source = self.worker, self.worker.source()
+        if self.ksr.htable.sht_get(PHONES, f"{source.ip}:{source.port}") is None:
+            message = worker.message
+            if not message.all("proxy-authorization"):
+                from_ = Uri.of_header(next(iter(message.all("from")), ""))
+                if from_ is None or from_.host != self._domain:
+                    return False
+        return not worker.directory.admits_ip(source.ip, now)
 
     def _decide(
         self, key: CacheKey, method: str, call_id: str, now: float
@@ -88,11 +112,11 @@ class InboundHandlers(Handlers):
             worker.report_refusal(Reason.MALFORMED)
             return None
         decision, evidence = worker.directory.decide(request, now)
-        report = decisions.report_body(decision, request.source, *key[1:])
         if isinstance(decision, Identified) and method in RELAYED:
             trunk = decision.trunk
             number = dialled(request, trunk, evidence)
             target = fill(trunk.target, number)
+            report = decisions.report_body(decision, request.source, *key[1:], target)
             is_ours = bool(ksr.is_myself(target))
             lines = f"{headers.TRUNK}: {trunk.id}\r\n{headers.SOURCE}: {request.source}\r\n"
             called = f"sip:{escape_user(number)}@{self._domain}"
@@ -121,8 +145,9 @@ class InboundHandlers(Handlers):
             worker.answer(405, "Method Not Allowed")
             worker.report_refusal(Reason.METHOD_NOT_ALLOWED, trunk_id=decision.trunk.id)
             return None
+        report = decisions.report_body(decision, request.source, *key[1:])
         bounded = decisions.bounded_method(method)
-        worker.decision_sender.send(report, bounded, call_id, now, from_cache=False)
+        worker.report(report, bounded, call_id, from_cache=False)
         if isinstance(decision, Unknown):
             self._guard.count_refused()
         return None

@@ -15,13 +15,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from whence.core.sip.transport_address import TransportAddress
+from whence.edge import native_reports
 from whence.edge.base import GO_ON, Handlers, Worker, survives
 from whence.edge.decision_cache import LOOK_S
-from whence.edge.known_answers import KnownCall, Published
+from whence.edge.known_answers import Published
+from whence.edge.native_reports import SEPARATOR
 from whence.edge.serial_numbers import SerialNumbers
 from whence.errors import StoreUnavailableError
-from whence.ipc import decisions
 from whence.store import look_out
 from whence.store.generation import GenerationReader
 from whence.store.look_out import Acknowledgement
@@ -34,9 +34,8 @@ NODE, GENERATION = "node", "generation"
 QUEUE = "reports"
 """Kamailio's queue of the calls that are not reported yet."""
 
-SEPARATOR = "\x1e"
 REPORT = f"$_s($mqk({QUEUE}){SEPARATOR}$mqv({QUEUE}))"
-"""The report that was fetched: serial number, time and Call-ID, and behind SEPARATOR the entry."""
+"""The report that was fetched: serial number and kind, and behind SEPARATOR the text."""
 
 SERIAL = f"$(mqk({QUEUE}){{s.select,0, }})"
 """Its serial number."""
@@ -215,24 +214,8 @@ class _Reporter:
             number += 1
             self._serials.fetched(int(str(ksr.pv.get(SERIAL))))
             try:
-                records.append(_record(str(ksr.pv.get(REPORT))))
+                records.append(native_reports.record(str(ksr.pv.get(REPORT))))
             except ValueError:  # a Call-ID that is not UTF-8
                 lost += 1
         self.is_behind = number == AT_ONCE
         self._worker.decision_sender.send_all(records, lost + self._serials.lost())
-
-
-def _record(report: str) -> bytes:
-    """Write the record of a call. Raises ValueError."""
-    named, _, entry = report.partition(SEPARATOR)
-    _, at, call_id = named.split(" ", 2)
-    call = KnownCall.parse(entry)
-    body = decisions.identified_body(
-        call.trunk,
-        call.rule,
-        TransportAddress.parse(call.source),
-        call.ruri,
-        call.to,
-        call.p_called_party_id,
-    )
-    return decisions.record(body, "INVITE", call_id, float(at), from_cache=True)

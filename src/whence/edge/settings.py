@@ -51,6 +51,8 @@ class EdgeSettings:
     """The sockets of the edge, and the addresses that it advertises."""
     limits: Limits = field(default_factory=Limits)
     sockets: EdgeSockets = LOCAL
+    calls_out: bool = False
+    """Whether users may call numbers through trunks."""
 
     @classmethod
     def parse(cls, text: str) -> EdgeSettings:
@@ -66,5 +68,11 @@ class EdgeSettings:
             ),
         )
         return cls(
-            Path(values["directory"]), values["domain"], values["answer_ms"], own, limits, sockets
+            Path(values["directory"]),
+            values["domain"],
+            values["answer_ms"],
+            own,
+            limits,
+            sockets,
+            values["calls_out"],
         )

@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
+from whence.core.dialogs.arrival import Arrival
 from whence.core.identification import decision as decision_
 from whence.core.identification import number_headers
 from whence.core.identification.decision import Decision, Identified, Reason, Refused, Rule
@@ -29,20 +31,21 @@ URI_LIMIT = 300
 HEADERS_LIMIT = 1_000
 CALL_ID_LIMIT = 256
 METHOD_LIMIT = 32
+TAG_LIMIT = 128
 NAMED_LIMIT = 8
 """Trunks that a refusal names at most."""
 
 MESSAGE_LIMIT = 16_000
 """Bytes of the records in one message, unless a single record is longer."""
 
-PREFIX = b"4\x1f"
+PREFIX = b"5\x1f"
 """The start of a message of decisions, which has the version."""
 
 _LENGTH_DIGITS = 5
 _SEPARATOR = "\x1f"
 _CUT = "…"
-_FIELDS = 14
-_AT_LIMIT_MS = 1 << 50
+_FIELDS = 18
+_COUNT_LIMIT = 1 << 52
 
 
 class DecisionKind(StrEnum):
@@ -53,17 +56,29 @@ class DecisionKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Sender(NamedTuple):
+    """The From of a request: its URI and its tag. The sender may write anything into both."""
+
+    uri: str = ""
+    tag: str = ""
+
+
+NO_SENDER = Sender()
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionReport:
-    """One decision on an initial request, as the edge reported it. `at` in seconds since the epoch.
+    """One decision on an initial request, as the edge reported it.
 
+    `arrival` names the call of an INVITE. `target`: the URI to which an identified request goes.
     `reason`: the rule that identified it, or why no trunk gets it. `named`: the trunk that gets it;
     of a refusal, the trunks of its last step. `from_cache`: whether the worker had the decision in
     its cache.
     """
 
-    at: float
+    arrival: Arrival
     method: str
+    sender: Sender
     kind: DecisionKind
     named: tuple[str, ...]
     reason: Rule | Reason
@@ -73,8 +88,14 @@ class DecisionReport:
     p_called_party_id: str | None
     headers: str
     """Further headers that some trunk has in its `number_headers`, one line each."""
+    target: str
     from_cache: bool
     call_id: str
+
+    @property
+    def at(self) -> float:
+        """Return when the request arrived, in seconds since the epoch."""
+        return self.arrival.at
 
     @property
     def trunk(self) -> str | None:
@@ -105,6 +126,7 @@ def report_body(
     to: str | None,
     p_called_party_id: str | None,
     headers: str = "",
+    target: str = "",
 ) -> str:
     """Write the part of a report that all requests with one cache key share."""
     kind = DecisionKind.UNKNOWN
@@ -113,7 +135,8 @@ def report_body(
     elif isinstance(decision, Refused):
         kind = DecisionKind.REFUSED
     named = () if kind is DecisionKind.UNKNOWN else decision.steps[-1].left[:NAMED_LIMIT]
-    return _body(kind, named, decision.reason, source, ruri, to, p_called_party_id, headers)
+    texts = (ruri, to, p_called_party_id, headers, target)
+    return _body(kind, named, decision.reason, source, texts)
 
 
 def identified_body(
@@ -123,10 +146,11 @@ def identified_body(
     ruri: str,
     to: str | None,
     p_called_party_id: str | None,
+    target: str = "",
 ) -> str:
     """Write the same for a call that a rule gave to a trunk."""
-    kind = DecisionKind.IDENTIFIED
-    return _body(kind, (trunk_id,), rule, source, ruri, to, p_called_party_id, "")
+    texts = (ruri, to, p_called_party_id, "", target)
+    return _body(DecisionKind.IDENTIFIED, (trunk_id,), rule, source, texts)
 
 
 def _body(
@@ -134,11 +158,9 @@ def _body(
     named: Sequence[str],
     reason: str,
     source: TransportAddress,
-    ruri: str,
-    to: str | None,
-    p_called_party_id: str | None,
-    headers: str,
+    texts: tuple[str, str | None, str | None, str, str],
 ) -> str:
+    ruri, to, p_called_party_id, headers, target = texts
     fields = (
         kind,
         " ".join(named),
@@ -150,6 +172,7 @@ def _body(
         _bounded(to or "", URI_LIMIT),
         _bounded(p_called_party_id or "", URI_LIMIT),
         _bounded(headers, HEADERS_LIMIT),
+        _bounded(target, URI_LIMIT),
     )
     body = _SEPARATOR.join(fields)
     if body.count(_SEPARATOR) >= len(fields):  # a field has a separator in it
@@ -181,24 +204,37 @@ def refusal_body(
         _plain(_bounded(to, URI_LIMIT)),
         "",
         "",
+        "",
     )
     return _SEPARATOR.join(fields)
 
 
-def record(body: str, method: str, call_id: str, at: float, *, from_cache: bool) -> bytes:
-    """Write one record. `body`: from `report_body`. `at` in seconds since the epoch."""
+def record(
+    body: str,
+    method: str,
+    call_id: str,
+    arrival: Arrival,
+    sender: Sender = NO_SENDER,
+    *,
+    from_cache: bool,
+) -> bytes:
+    """Write one record. `body`: from `report_body`."""
     # This runs for each call. Format codes would take half as long again.
     if len(call_id) > CALL_ID_LIMIT:
         call_id = _bounded(call_id, CALL_ID_LIMIT)
     seen = "1" if from_cache else "0"
-    at_ms = int(at * 1000)
-    return f"{at_ms}\x1f{seen}\x1f{method}\x1f{body}\x1f{call_id}".encode("utf-8", "replace")
+    uri, tag = sender
+    if len(uri) > URI_LIMIT or len(tag) > TAG_LIMIT or _SEPARATOR in uri or _SEPARATOR in tag:
+        uri, tag = _plain(_bounded(uri, URI_LIMIT)), _plain(_bounded(tag, TAG_LIMIT))
+    at_us, process = arrival
+    head = f"{at_us}\x1f{process}\x1f{seen}\x1f{method}\x1f{uri}\x1f{tag}"
+    return f"{head}\x1f{body}\x1f{call_id}".encode("utf-8", "replace")
 
 
 def message(records: Sequence[bytes], dropped: int = 0) -> bytes:
     """Write one message of records. `dropped`: the reports of the sender that were lost before."""
     framed = b"".join([b"%05d%b" % (len(one), one) for one in records])
-    return b"4\x1f%d\x1f%b" % (dropped, framed)
+    return b"5\x1f%d\x1f%b" % (dropped, framed)
 
 
 def split(data: bytes) -> tuple[int, list[bytes]]:
@@ -239,13 +275,15 @@ def read(data: bytes) -> DecisionReport:
     """Read one record. Raises InvalidReportError if this version did not write it."""
     try:
         fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
-        at_ms, from_cache, method, kind, named, reason, transport, ip, port, *rest = fields
-        ruri, to, p_called_party_id, headers, call_id = rest
+        at_us, process, from_cache, method, from_uri, from_tag, *of_decision = fields
+        kind, named, reason, transport, ip, port, *rest = of_decision
+        ruri, to, p_called_party_id, headers, target, call_id = rest
         if from_cache not in ("0", "1"):
             raise InvalidReportError("another version wrote it")
         return DecisionReport(
-            at=_count(at_ms) / 1000,
+            arrival=Arrival(_count(at_us), _count(process)),
             method=method,
+            sender=Sender(from_uri, from_tag),
             kind=DecisionKind(kind),
             named=tuple(named.split()),
             reason=Rule(reason) if kind == DecisionKind.IDENTIFIED else Reason(reason),
@@ -254,6 +292,7 @@ def read(data: bytes) -> DecisionReport:
             to=to or None,
             p_called_party_id=p_called_party_id or None,
             headers=headers,
+            target=target,
             from_cache=from_cache == "1",
             call_id=call_id,
         )
@@ -300,6 +339,6 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 16:
         raise InvalidReportError("a field is not a count")
     number = int(text)
-    if number > _AT_LIMIT_MS:
+    if number > _COUNT_LIMIT:
         raise InvalidReportError("a count is too large")
     return number

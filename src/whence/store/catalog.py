@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from whence.core.identification.address import Address
 from whence.core.registration.learning import ASKED_ONLY, ExpectedSources
-from whence.store import learning, statements
+from whence.errors import StoreError, UntrustedError
+from whence.store import credentials_key, learning, outbound, statements
 from whence.store import schema as tables
 from whence.store.addresses import Addresses
 from whence.store.registrations import Registrations
-from whence.store.rows import DirectoryRows, TrunkRow
+from whence.store.rows import DirectoryRows, TrunkRow, UserRow
 
 
 class Catalog(Addresses, Registrations):
@@ -63,6 +64,7 @@ class Catalog(Addresses, Registrations):
 
         Raises StoreError. The directory is then unchanged.
         """
+        key = self._credentials_key() if rows.outbound.trunks else ""
         with self._changing():
             for id_ in rows.replaced:
                 self._let_go(id_, now)
@@ -83,12 +85,31 @@ class Catalog(Addresses, Registrations):
             self._db.execute(statements.PUT_NUMBER_PREFIXES)
             self._install_pins({id_: one.networks for id_, one in expected.items()})
             self._end_what_is_not_permitted(lambda id_: expected.get(id_, ASKED_ONLY), now)
-            self._db.execute("DELETE FROM user")
-            self._db.executemany(
-                "INSERT INTO user VALUES (?, ?, ?)",
-                [(user.name, user.domain, user.md5.reveal()) for user in rows.users],
-            )
+            self._install_users(rows.users)
+            outbound.install(self._db, rows.outbound, key)
         self._exact = frozenset(exact)
+
+    def _credentials_key(self) -> str:
+        """Return the key that encrypts trunks' credentials. Raises StoreError."""
+        try:
+            return credentials_key.make_key(self.path.parent)
+        except UntrustedError as error:
+            raise StoreError(f"{error.path} {error.why}; {error.cure}") from error
+        except OSError as error:
+            file = self.path.with_name(credentials_key.FILE)
+            raise self._fault("written", error, f"make {file} writable for this user") from error
+
+    def _install_users(self, users: Iterable[UserRow]) -> None:
+        """Replace all users, with their settings as callers."""
+        rows, callers = [], []
+        for user in users:
+            sha256 = user.sha256.reveal() if user.sha256 is not None else ""
+            rows.append((user.name, user.domain, user.md5.reveal(), sha256))
+            if user.caller is not None:
+                callers.append((user.domain, user.caller))
+        self._db.execute("DELETE FROM user")
+        self._db.executemany("INSERT INTO user VALUES (?, ?, ?, ?)", rows)
+        outbound.install_callers(self._db, callers)
 
     def _let_go(self, trunk_id: str, now: float) -> None:
         """Remove a trunk's registration and its learned addresses, and give it a new token.
@@ -97,7 +118,8 @@ class Catalog(Addresses, Registrations):
         differ. The old token stays reserved. Its registrar may have missed the unregistration, and
         may still call with it.
         """
-        self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
+        for table in ("registration", "home"):
+            self._db.execute(f"DELETE FROM {table} WHERE trunk_id = ?", (trunk_id,))
         self._db.execute("DELETE FROM ignored_reply WHERE trunk_id = ?", (trunk_id,))
         learning.forget(self._db, trunk_id, now)
         before = self._db.execute("SELECT token FROM trunk WHERE id = ?", (trunk_id,)).fetchone()

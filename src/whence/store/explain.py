@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from whence.core.identification.explain import FormerAddress, IgnoredReply, NearbyTrunk
 from whence.core.identification.request import Evidence, Request
+from whence.core.outbound.model import Routing
 from whence.core.sip.transport_address import bits_of, canonical_ip
-from whence.store import lookup, statements, transactions
+from whence.store import lookup, outbound, statements, transactions
 from whence.store.connection import DirectoryConnection
+from whence.store.outbound import LocalUser, TrunkAccess
 from whence.store.rows import address_of
 
 EXPLAINED = 100
@@ -33,6 +35,22 @@ class Explanations(DirectoryConnection):
                 yield
             finally:
                 transactions.undo(self._db)
+
+    # What a user's call would do. The credentials stay encrypted.
+
+    def user(self, name: str, domain: str) -> LocalUser | None:
+        """Return a local user with its settings as a caller; None if there is no such user."""
+        return outbound.read_user(self._fetch, name, domain)
+
+    def routing(self) -> Routing:
+        """Return all rules for users' calls."""
+        return outbound.read_routing(self._fetch)
+
+    def trunk_access(self, ids: Sequence[str]) -> dict[str, TrunkAccess]:
+        """Return id → trunk for users' calls, without credentials."""
+        return {one.trunk.id: one for one in outbound.read_access(self._fetch, ids, "")}
+
+    # What is near a request.
 
     def neighbours(self, request: Request, evidence: Evidence) -> list[NearbyTrunk]:
         """Return the trunks that a request names, or that have or had to do with its source.

@@ -41,15 +41,7 @@ def read_sqlite(
         for column in columns
     ]
     query = f"SELECT {', '.join(words)} FROM {table} LIMIT {ROWS_LIMIT}"
-    _check_regular(file)
-    try:
-        uri = f"{file.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as database:
-            database.execute("PRAGMA trusted_schema = OFF")
-            database.text_factory = _text
-            rows = database.execute(query).fetchall()
-    except sqlite3.Error as error:
-        raise KamailioTableError(str(error)) from None
+    rows = _ask_sqlite(file, query)
     return [
         {
             column: value if value is None or isinstance(value, int) else str(value)
@@ -87,7 +79,7 @@ def read_text(
     for number, line in enumerate(lines[:ROWS_LIMIT], start=2):
         if not line:
             continue
-        values = [*_fields(line), *[""] * len(names)]
+        values = [*fields_of_text(line), *[""] * len(names)]
         for name, at in names.items():
             if not values[at] and not {"null", "auto"}.intersection(flags[name]):
                 raise KamailioTableError(
@@ -102,7 +94,7 @@ def read_text(
     return rows
 
 
-def _fields(line: str) -> Iterator[str]:
+def fields_of_text(line: str) -> Iterator[str]:
     """Yield the fields of a row of db_text: colons separate them, a backslash escapes."""
     field = ""
     letters = iter(line)
@@ -116,6 +108,27 @@ def _fields(line: str) -> Iterator[str]:
         else:
             field += letter
     yield field
+
+
+def columns_of_sqlite(file: Path, table: str) -> list[str]:
+    """Return the columns of a table in an SQLite file. Raises: KamailioTableError."""
+    _check_names(table)
+    rows = _ask_sqlite(file, f"SELECT name FROM pragma_table_info('{table}')")
+    if not rows:
+        raise KamailioTableError(f"no such table: {table}")
+    return [str(name) for (name,) in rows]
+
+
+def _ask_sqlite(file: Path, query: str) -> list[Sequence[str | int | None]]:
+    _check_regular(file)
+    try:
+        uri = f"{file.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as database:
+            database.execute("PRAGMA trusted_schema = OFF")
+            database.text_factory = _text
+            return database.execute(query).fetchall()
+    except sqlite3.Error as error:
+        raise KamailioTableError(str(error)) from None
 
 
 def _check_regular(file: Path) -> None:

@@ -14,7 +14,8 @@ from whence.core.registration import history
 from whence.core.registration.events import Action, ForgetAddresses, IgnoreReply, Learn
 from whence.core.registration.history import HistoryEvent
 from whence.core.registration.model import AccountKey, Registration
-from whence.store import statements
+from whence.store import outbound, statements
+from whence.store.outbound import Home
 from whence.store.rows import event_row, registration_of, registration_row, row_of
 
 FORMER_S = 86_400.0
@@ -26,6 +27,7 @@ class RegistrationStep(NamedTuple):
 
     `socket`: our socket that received the answer. `at`: seconds since the epoch. `exact`: whether
     each learned address admits only the port that answered, even if its action is not exact.
+    `contact`: the URI in the Contact of the REGISTER; empty: not ours, as in a drop-in.
     """
 
     account: AccountKey
@@ -35,6 +37,7 @@ class RegistrationStep(NamedTuple):
     at: float
     exact: bool = False
     events: Sequence[HistoryEvent] = ()
+    contact: str = ""
 
     @property
     def trunk_id(self) -> str:
@@ -60,11 +63,21 @@ def changes_answers(db: sqlite3.Connection, step: RegistrationStep) -> bool:
     )
 
 
+def _home(step: RegistrationStep) -> Home | None:
+    server = step.registration.home
+    if server is None or not step.contact:
+        return None
+    return Home(step.trunk_id, str(server), step.socket, step.contact)
+
+
 def _is_new(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> bool:
     source = learn.source
     place = (step.trunk_id, source.ip_text, source.port, str(source.transport))
     known = db.execute(statements.LEARNED_UNTIL, place).fetchone()
     if known is None:
+        return True
+    home = _home(step)
+    if home is not None and outbound.is_new_home(db, home):
         return True
     expires_at, exact = known
     return not step.at < expires_at <= learn.expires_at or exact != (learn.exact or step.exact)
@@ -113,6 +126,8 @@ def _learn(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> None
     )
     put(db, step.trunk_id, learned)
     db.execute(statements.DROP_IGNORED, (step.trunk_id, source.ip_text))
+    if home := _home(step):
+        outbound.put_home(db, home)
 
 
 def put(db: sqlite3.Connection, trunk_id: str, address: Address) -> None:

@@ -17,6 +17,11 @@ SELECT username, contact, received, CAST(strftime('%s', expires) AS REAL), user_
 FROM location ORDER BY username, contact
 """
 
+_COUNTS = """
+SELECT count(*), count(DISTINCT username)
+FROM location WHERE CAST(strftime('%s', expires) AS REAL) > ?
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class UserContact:
@@ -58,6 +63,19 @@ def make(path: Path) -> None:
         ) from None
     except (sqlite3.Error, OSError) as error:
         raise LocationError(f"the location table {path} cannot be made: {error}") from error
+
+
+def counts(path: Path, now: float) -> tuple[int, int]:
+    """Return how many contacts, and how many users, are registered. Raises LocationError."""
+    try:
+        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)
+        try:
+            contact_count, user_count = database.execute(_COUNTS, (now,)).fetchone()
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        raise LocationError(f"the location table {path} cannot be read: {error}") from error
+    return int(contact_count), int(user_count)
 
 
 def contacts(path: Path, now: float) -> dict[str, list[UserContact]]:

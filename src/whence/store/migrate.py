@@ -56,6 +56,7 @@ _STEPS = (
     Step(7, "0007.sql"),
     Step(8, "0008.sql"),
     Step(9, "0009.sql"),
+    Step(10, "0010.sql"),
 )
 
 _OURS = frozenset({"meta", "trunk", "address", "registration", "event"})

@@ -12,10 +12,12 @@ from typing import Any
 
 from whence.core.identification.decision import Decision
 from whence.core.identification.request import Evidence, Request
+from whence.core.outbound.model import Routing
 from whence.core.sip.transport_address import IP, TransportAddress, bits_of
 from whence.errors import StoreUnavailableError
-from whence.store import lookup, schema, statements
+from whence.store import credentials_key, lookup, outbound, schema, statements
 from whence.store.generation import Identity, identity
+from whence.store.outbound import NO_CREDENTIALS, LocalUser, TrunkAccess
 from whence.store.rows import address_of
 from whence.trust.ownership import refuse_others
 
@@ -30,6 +32,8 @@ class DirectoryReader:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._opened: Identity = None
+        self._credentials_key = ""
+        """Of the trunks' credentials; empty: not read yet."""
 
     def decide(
         self, request: Request, now: float, without: Set[str] = frozenset()
@@ -77,6 +81,36 @@ class DirectoryReader:
     def user_ha1(self, name: str, domain: str) -> str | None:
         """Return the HA1 (MD5) of a local user; None if there is no such user."""
         return self._value(statements.USER_HA1, (name, domain))
+
+    def user(self, name: str, domain: str) -> LocalUser | None:
+        """Return a local user with its settings as a caller; None if there is no such user."""
+        self._let_go_if_replaced()
+        return outbound.read_user(self._fetch, name, domain)
+
+    def routing(self) -> Routing:
+        """Return all rules for users' calls. They are valid while the generation stays the same."""
+        self._let_go_if_replaced()
+        return outbound.read_routing(self._fetch)
+
+    def trunk_access(self, ids: Sequence[str]) -> dict[str, TrunkAccess]:
+        """Return id → trunk for users' calls, of those that the directory has.
+
+        The end of a registration changes at each refresh, without a new generation.
+        """
+        self._let_go_if_replaced()
+        found = outbound.read_access(self._fetch, ids, self._credentials_key)
+        if any(one.credentials == NO_CREDENTIALS for one in found) and self._reads_new_key():
+            found = outbound.read_access(self._fetch, ids, self._credentials_key)
+        return {one.trunk.id: one for one in found}
+
+    def _reads_new_key(self) -> bool:
+        """Read the key of the credentials; return whether it is another one."""
+        try:
+            key = credentials_key.read_key(self._path.parent)
+        except (OSError, ValueError):
+            return False
+        is_new, self._credentials_key = key != self._credentials_key, key
+        return is_new
 
     def number_headers(self) -> tuple[str, ...]:
         """Return all headers of `number_headers`, without those that are always read."""

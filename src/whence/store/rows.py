@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from whence.core.identification.address import Address, ManagedBy, Origin
+from whence.core.outbound.model import OutboundUser
 from whence.core.registration.backoff import Failure
 from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.model import AccountKey, Registration, State
@@ -16,6 +17,7 @@ from whence.core.registration.nonces import NonceCounts
 from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_network
+from whence.store.outbound import NO_OUTBOUND, OutboundRows
 from whence.store.schema import LEARN_FROM_KEY
 
 
@@ -59,6 +61,10 @@ class UserRow:
     domain: str
     md5: Secret
     """HA1, in hex."""
+    sha256: Secret | None = None
+    """The same with SHA-256."""
+    caller: OutboundUser | None = None
+    """Its settings as a caller; None: the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class DirectoryRows:
     another account now."""
     number_headers: Collection[str] = ()
     """All headers of the trunks' `number_headers`, without those that are always read."""
+    outbound: OutboundRows = NO_OUTBOUND
 
 
 def learns_from_any(meta: str, trunk_id: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 9
+VERSION = 10
 """The version of the tables, stored as SQLite's `user_version`."""
 
 READ_VERSION = "PRAGMA user_version"
@@ -32,6 +32,11 @@ NUMBER_HEADERS_KEY = "number_headers"
 """In `meta`: the headers of all `number_headers`, without P-Called-Party-ID and To."""
 LEARN_FROM_KEY = "learn_from"
 """In `meta` of a drop-in: JSON of trunk id → `learn_from`; the key "" is the default."""
+EMERGENCY_NUMBERS_KEY = "emergency_numbers"
+EMERGENCY_TRUNKS_KEY = "emergency_trunks"
+"""In `meta`: emergency numbers, and ids of the trunks for them, each with blanks between."""
+DIAL_PLAN_KEY = "dial_plan"
+"""In `meta`: how users dial, as `plan` of the table `outbound_trunk`."""
 PROBE_KEY = "probe"
 """In `meta`: the row that the agent writes to see whether it can write."""
 RESERVE_KEY = "reserve"

@@ -122,8 +122,53 @@ CREATE TABLE user (
     name   TEXT NOT NULL,
     domain TEXT NOT NULL,
     md5    TEXT NOT NULL,           -- HA1: MD5(name:domain:password)
+    sha256 TEXT NOT NULL DEFAULT '',        -- the same with SHA-256; empty: the operator gave no password
     PRIMARY KEY (name, domain)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE caller (               -- a user with settings for its calls: core/outbound/model.py
+    name           TEXT NOT NULL,
+    domain         TEXT NOT NULL,
+    trunks         TEXT NOT NULL,   -- ids in their order, with blanks between
+    caller_number  TEXT NOT NULL,   -- canonical; empty: the account of the trunk
+    caller_numbers TEXT NOT NULL,   -- canonical numbers and prefixes, with blanks between
+    anonymous      INTEGER NOT NULL,
+    limits         TEXT NOT NULL,   -- three numbers and the prefixes, with blanks between
+    PRIMARY KEY (name, domain)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbound_trunk (       -- a trunk for users' calls: core/outbound/model.py
+    trunk_id      TEXT PRIMARY KEY REFERENCES trunk (id) ON DELETE CASCADE,
+    account       TEXT NOT NULL,
+    domain        TEXT NOT NULL,
+    port          INTEGER,          -- null: the operator wrote none
+    numbers       TEXT NOT NULL,    -- canonical numbers and prefixes, with blanks between
+    plan          TEXT NOT NULL,    -- Style and lengths, with blanks between
+    number_format TEXT NOT NULL,
+    from_user     TEXT NOT NULL,
+    number_header TEXT NOT NULL,
+    diversion     INTEGER NOT NULL,
+    contact       TEXT NOT NULL,    -- own, registered
+    limits        TEXT NOT NULL,    -- as in caller
+    tls_name      TEXT NOT NULL,    -- the name that the certificate of its server needs
+    credentials   TEXT NOT NULL     -- encrypted with the key in the file credentials_key
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE home (                 -- where a trunk is registered, and its calls are sent
+    trunk_id TEXT PRIMARY KEY REFERENCES trunk (id) ON DELETE CASCADE,
+    server   TEXT NOT NULL,         -- the next hop of the last REGISTER that taught an address
+    socket   TEXT NOT NULL,         -- our socket that sent it
+    contact  TEXT NOT NULL          -- the URI in its Contact
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE route (                -- a rule for users' calls to numbers; the first that holds decides
+    position INTEGER PRIMARY KEY,
+    prefix   TEXT NOT NULL,         -- of a canonical number; empty: any
+    pattern  TEXT NOT NULL,         -- a regular expression of Python; empty: any number
+    trunks   TEXT NOT NULL,         -- ids in their order, with blanks between; empty: barred
+    users    TEXT NOT NULL,         -- names with blanks between; empty: all
+    try_s    REAL NOT NULL
+) STRICT;
 
 CREATE TABLE registration (
     trunk_id    TEXT PRIMARY KEY,   -- no reference: the agent unregisters a removed trunk itself

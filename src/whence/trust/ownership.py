@@ -11,8 +11,24 @@ import os
 import stat
 from pathlib import Path
 
+ROOT = 0
+
 DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Suffixes of the files of an SQLite database."""
+
+
+def owner_chosen_by_root(directory: Path) -> int:
+    """Return the owner of a directory that root made or gave away; 0: root, or another case.
+
+    Only root can have placed it: each directory above it is root's, and no other user may write
+    there. In /tmp another user could have made it. Raises OSError.
+    """
+    found = directory.lstat()
+    for above in directory.absolute().parents:
+        one = above.lstat()
+        if one.st_uid != ROOT or one.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return ROOT
+    return found.st_uid if stat.S_ISDIR(found.st_mode) else ROOT
 
 
 def refuse_others(path: Path) -> None:

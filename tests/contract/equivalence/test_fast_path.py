@@ -28,6 +28,7 @@ from tests.contract.equivalence.nodes import Node
 from tests.contract.equivalence.story import Seen, Story, plain_text
 from tests.contract.known_calls import look_out_pid
 from tests.contract.public_world import PublicNetwork
+from whence.core.dialogs.arrival import Arrival
 from whence.ipc.decisions import DecisionReport
 
 CASES = int(os.environ.get("WHENCE_CASES", "2000"))
@@ -102,7 +103,9 @@ def _plain(report: DecisionReport) -> DecisionReport:
     """Return a report without its time, its way, and the cookies in its texts."""
     return replace(
         report,
-        at=0.0,
+        arrival=Arrival(0),
+        sender=report.sender._replace(uri=plain_text(report.sender.uri)),
+        target=plain_text(report.target),
         from_cache=False,
         ruri=plain_text(report.ruri),
         to=plain_text(report.to or ""),

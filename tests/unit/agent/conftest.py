@@ -32,6 +32,7 @@ def with_agent(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
                     await story(agent)
                 finally:
                     agent.receiver.close()
+                    agent.provisioned.close()
         finally:
             kamailio.close()
             edge.close()

@@ -7,18 +7,16 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from testkit.network import Network
 from testkit.process import beside_python
-from tests.unit.cli.command import whence
+from tests.unit.cli.api import Api, listed
+from tests.unit.cli.command import Terminal, whence
 
 FILE = """
 [[trunk]]
@@ -105,6 +103,9 @@ def test_command_without_its_file_ends_with_2(tmp_path: Path, command: str) -> N
         ["explain"],
         ["explain", "--source", "udp:192.0.2.1:5060"],
         ["explain", "--call", "a", "--to", "sip:a@b"],
+        ["explain", "--from", "alice"],
+        ["explain", "--from", "alice", "--to", "112", "--call", "a"],
+        ["explain", "--from", "alice", "--to", "112", "--source", "udp:192.0.2.1:5060"],
         ["calls", "--limit", "0"],
         ["allow", "192.0.2.1", "--trunk", "acme"],
         ["allow", "192.0.2.1", "--trunk", "acme", "--for", "long"],
@@ -130,7 +131,7 @@ def test_check_names_the_new_name_of_an_old_key(tmp_path: Path) -> None:
 
 
 COMMANDS = (
-    *("check", "run", "agent", "edge-config", "drop-in"),
+    *("check", "init", "import", "run", "agent", "edge-config", "drop-in"),
     *("trunks", "trunk", "addresses", "conflicts", "users", "calls", "unknown", "alarms"),
     *("explain", "register", "unregister", "pause", "resume", "allow", "revoke", "reload"),
 )
@@ -169,6 +170,29 @@ def test_sigint_during_the_imports_prints_nothing(tmp_path: Path, words: list[st
         started.send_signal(signal.SIGINT)
         assert started.stderr.read() == b""
     assert started.returncode == -signal.SIGINT
+
+
+def test_sigint_during_an_import_of_a_query_prints_nothing(tmp_path: Path) -> None:
+    (tmp_path / "httpx.py").write_text(
+        "import os, time\nos.write(1, b'importing')\ntime.sleep(600)\n", encoding="utf-8"
+    )
+    with Terminal("trunks", PYTHONPATH=str(tmp_path)) as terminal:
+        terminal.wait_for(lambda screen: "importing" in screen)
+        terminal.press("\x03")
+        assert terminal.end() != 0
+        assert terminal.screen.replace("^C", "") == "importing"
+
+
+def test_sigint_before_the_answer_prints_nothing(api: Api) -> None:
+    """An API that never answers stands for a slow one."""
+    api.answers["/v1/trunks"] = (200, listed())
+    api.may_answer.clear()
+    with Terminal("trunks", "--api", api.url) as terminal:
+        terminal.wait_for(lambda _: api.paths)
+        terminal.press("\x03")
+        assert terminal.end() != 0
+        assert terminal.screen.replace("^C", "") == ""
+    api.may_answer.set()
 
 
 # edge-config
@@ -222,54 +246,6 @@ def test_query_of_a_wrong_url_is_one_sentence(api: str) -> None:
     assert line.startswith(f"whence: no agent answers at {api} (")
 
 
-class Api:
-    """An HTTP server that gives the answers set by a test, and keeps the bodies of requests."""
-
-    def __init__(self, ip: str) -> None:
-        self.answers: dict[str, tuple[int, Any]] = {}
-        self.questions: list[Any] = []
-        self.raw = False
-        api = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.answer()
-
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                api.questions.append(json.loads(self.rfile.read(length)))
-                self.answer()
-
-            def answer(self) -> None:
-                status, answer = api.answers[self.path.partition("?")[0]]
-                body = (answer if api.raw else json.dumps(answer)).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Log nothing."""
-
-        self._server = ThreadingHTTPServer((ip, 0), Handler)
-        self.url = f"http://{ip}:{self._server.server_port}"
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    with Network() as network:
-        api = Api(network.ip("api"))
-        yield api
-        api.close()
-
-
 @pytest.mark.parametrize("answer", ["<html>\x1b[31m", '"text"'])
 @pytest.mark.parametrize("status", [404, 422, 500])
 def test_error_of_another_server_is_one_line(api: Api, status: int, answer: str) -> None:
@@ -292,7 +268,7 @@ def test_page_of_another_server_is_not_the_api(api: Api) -> None:
 TRUNK = {
     "id": "acme",
     "state": "registered",
-    "since": 1_000_000,
+    "since": "1970-01-12T13:46:40Z",
     "suspended": False,
     "keepalive": None,
     "failures": 0,
@@ -306,31 +282,40 @@ TRUNK = {
 }
 
 
-def test_json_is_the_unchanged_answer_of_the_api(api: Api) -> None:
+def test_json_is_the_answer_of_the_api(api: Api) -> None:
     answers: dict[str, Any] = {
-        "/v1/trunks": [TRUNK],
-        "/v1/addresses": [{"trunk": "acme", "ip": "192.0.2.1"}],
-        "/v1/users": [{"name": "ålice"}],
-        "/v1/calls": [{"call_id": "a"}],
-        "/v1/unknown-sources": [{"source": "udp:192.0.2.1:5060"}],
-        "/v1/alarms": [{"id": 1}],
+        "/v1/trunks": listed(TRUNK),
+        "/v1/addresses": listed({"trunk": "acme", "ip": "192.0.2.1"}),
+        "/v1/users": listed({"name": "ålice"}),
+        "/v1/calls": listed({"call_id": "a"}),
+        "/v1/unknown-sources": listed({"source": "udp:192.0.2.1:5060"}),
+        "/v1/alarms": listed({"id": 1}),
         "/v1/explain": {"decision": "unknown"},
     }
     api.answers = {path: (200, answer) for path, answer in answers.items()}
     for words in QUERIES:
         done = whence(*words, "--json", "--api", api.url)
         assert (done.returncode, done.stderr) == (0, "")
-        assert json.loads(done.stdout) == answers[f"/v1/{PATHS.get(words[0], words[0])}"]
+        answer = answers[f"/v1/{PATHS.get(words[0], words[0])}"]
+        assert json.loads(done.stdout) == answer.get("items", answer)
+
+
+def test_list_has_the_items_of_all_pages(api: Api) -> None:
+    api.answers["/v1/trunks"] = (200, listed(TRUNK, following="a&b"))
+    api.answers["/v1/trunks?limit=1000&cursor=a%26b"] = (200, listed({**TRUNK, "id": "bell"}))
+    done = whence("trunks", "--json", "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [trunk["id"] for trunk in json.loads(done.stdout)] == ["acme", "bell"]
 
 
 def test_api_of_the_environment_is_used_without_a_proxy(api: Api) -> None:
-    api.answers["/v1/trunks"] = (200, [])
+    api.answers["/v1/trunks"] = (200, listed())
     done = whence("trunks", WHENCE_API=api.url, HTTP_PROXY="http://192.0.2.1:1", NO_PROXY="")
     assert (done.returncode, done.stdout) == (0, "no trunk is configured\n")
 
 
 def test_trunks_table_has_a_line_for_each_trunk(api: Api) -> None:
-    api.answers["/v1/trunks"] = (200, [TRUNK, {**TRUNK, "id": "bell", "registrar": None}])
+    api.answers["/v1/trunks"] = (200, listed(TRUNK, {**TRUNK, "id": "bell", "registrar": None}))
     lines = whence("trunks", "--api", api.url).stdout.splitlines()
     acme, bell = (next(line for line in lines if id_ in line) for id_ in ("acme", "bell"))
     assert "udp:192.0.2.1:5060" in acme and "granted [bold]3600[/bold] s" in acme
@@ -340,7 +325,7 @@ def test_trunks_table_has_a_line_for_each_trunk(api: Api) -> None:
 @pytest.mark.parametrize("state", ["unregistered", "paused"])
 def test_trunks_table_marks_a_suspended_trunk(api: Api, state: str) -> None:
     suspended = {**TRUNK, "id": "bell", "state": state, "suspended": True}
-    api.answers["/v1/trunks"] = (200, [TRUNK, suspended])
+    api.answers["/v1/trunks"] = (200, listed(TRUNK, suspended))
     lines = whence("trunks", "--api", api.url).stdout.splitlines()
     acme, bell = (next(line for line in lines if id_ in line) for id_ in ("acme", "bell"))
     assert f"{state}, suspended" in bell
@@ -351,10 +336,10 @@ def test_users_table_has_users_without_a_phone(api: Api) -> None:
     contact = {"contact": "sip:alice@192.0.2.50", "expires_at": 4_000_000_000}
     api.answers["/v1/users"] = (
         200,
-        [
+        listed(
             {"name": "alice", "domain": "edge.example", "contacts": [contact, contact]},
             {"name": "bob", "domain": "edge.example", "contacts": []},
-        ],
+        ),
     )
     shown = whence("users", "--api", api.url).stdout
     assert shown.count("alice@edge.example") == 2
@@ -403,6 +388,27 @@ def test_explain_sends_its_options_and_shows_each_step(api: Api) -> None:
     assert any("token" in line and "no trunk" in line for line in table)
 
 
+def test_explain_from_a_user_shows_each_step(api: Api) -> None:
+    answer = {
+        "decision": "trunks",
+        "message": "the edge tries acme",
+        "steps": ['trunk "acme" is ready', "try 1: …"],
+    }
+    api.answers["/v1/explain/call-out"] = (200, answer)
+    words = ["explain", "--from", "alice", "--to", "0301234567", "--header", "Privacy: id"]
+    done = whence(*words, "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert api.questions == [
+        {"from": "alice", "to": "0301234567", "headers": ["Privacy: id"]},
+    ]
+    first, *steps, last = done.stdout.splitlines()
+    assert first == "trunks: the edge tries acme"
+    assert steps == answer["steps"]
+    assert "only Kamailio counts" in last
+    done = whence(*words, "--json", "--api", api.url)
+    assert json.loads(done.stdout) == answer
+
+
 CALL = {
     "at": 1_700_000_000.0,
     "call_id": "a/b@x",
@@ -419,6 +425,56 @@ CALL = {
     "message": "no rule distinguishes them",
     "named": ["acme", "bell"],
     "from_cache": False,
+    "direction": "in",
+    "caller": "sip:+33123456789@provider.example",
+    "called": "sip:+4420@edge.example",
+    "user": None,
+    "target": None,
+    "emergency": False,
+    "state": "failed",
+    "status": 403,
+    "outcome": "rejected",
+    "failure": None,
+    "answered_at": None,
+    "answered_by": None,
+    "ended_at": None,
+    "duration_s": None,
+    "hung_up_by": None,
+    "tried": [],
+}
+OVER = {
+    **CALL,
+    "call_id": "over",
+    "decision": "identified",
+    "trunk": "acme",
+    "message": "number of trunk acme",
+    "named": ["acme"],
+    "target": "sip:alice@edge.example",
+    "state": "ended",
+    "status": 200,
+    "outcome": "answered",
+    "answered_at": 1_700_000_005.0,
+    "answered_by": "udp:198.51.100.7:5060",
+    "ended_at": 1_700_000_065.0,
+    "duration_s": 60.0,
+    "hung_up_by": "callee",
+}
+FAILED_OUT = {
+    **CALL,
+    "call_id": "out",
+    "direction": "out",
+    "decision": "identified",
+    "user": "alice",
+    "called": "+442079460000",
+    "trunk": "bolt",
+    "message": "",
+    "named": ["acme", "bolt"],
+    "status": 486,
+    "outcome": "busy",
+    "tried": [
+        {"trunk": "acme", "status": 503, "reason": "server_failed"},
+        {"trunk": "bolt", "status": 486, "reason": None},
+    ],
 }
 
 
@@ -446,7 +502,7 @@ def test_explain_call_shows_the_decision_then_and_now(api: Api) -> None:
         "steps": [{**step, "left": ["acme", "bell"], "fitting": ["its 44*", "its 44*"]}],
     }
     calls = [{**CALL, "then": None, "now": None}, {**CALL, "then": then, "now": now}]
-    api.answers["/v1/calls/a%2Fb%40x%2E"] = (200, calls)
+    api.answers["/v1/calls/a%2Fb%40x%2E"] = (200, listed(*calls))
     done = whence("explain", "--call", "a/b@x.", "--api", api.url)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -465,11 +521,64 @@ def test_explain_call_shows_the_decision_then_and_now(api: Api) -> None:
 
 
 def test_calls_are_a_table(api: Api) -> None:
-    api.answers["/v1/calls"] = (200, [CALL])
+    api.answers["/v1/calls"] = (200, listed(CALL))
     shown = whence("calls", "--api", api.url).stdout
-    (row,) = (line for line in shown.splitlines() if "INVITE" in line)
-    for value in ("udp:192.0.2.1:5060", "refused", "no rule distinguishes them", "a/b@x"):
+    (row,) = (line for line in shown.splitlines() if "a/b@x" in line)
+    for value in ("udp:192.0.2.1:5060", "refused", "no rule distinguishes them", "+33123456789"):
         assert value in row
+
+
+@pytest.mark.parametrize(
+    ("change", "values"),
+    [
+        ({}, ["acme", "answered", "1 min 0 s", "callee hung up"]),
+        ({"state": "answered", "ended_at": None, "duration_s": None}, ["in progress"]),
+        ({"state": "ringing", "status": None, "outcome": None}, ["ringing"]),
+        ({"state": "failed", "status": 486, "outcome": "busy"}, ["486 busy"]),
+        ({"state": "failed", "status": 480, "outcome": "no_answer"}, ["480 no answer"]),
+        ({"state": "lost", "outcome": "lost"}, ["end not reported"]),
+        ({"state": None, "status": None, "outcome": None}, ["identified"]),
+        (FAILED_OUT, ["out", "bolt", "486 busy", "acme: 503 (server failed); bolt: 486"]),
+    ],
+)
+def test_calls_show_how_each_ended(api: Api, change: dict[str, object], values: list[str]) -> None:
+    api.answers["/v1/calls"] = (200, listed({**OVER, **change, "call_id": "over"}))
+    shown = whence("calls", "--api", api.url).stdout
+    (row,) = (line for line in shown.splitlines() if "over" in line)
+    assert [value for value in values if value not in row] == []
+
+
+def test_calls_send_their_filters_to_the_api(api: Api) -> None:
+    query = "limit=20&trunk=acme&user=alice&number=%2B4420&failed=true&active=true&since="
+    api.answers["/v1/calls"] = (200, listed(OVER))
+    done = whence(
+        *("calls", "--api", api.url, "--trunk", "acme", "--user", "alice"),
+        *("--number", "+4420", "--failed", "--active", "--since", "1h"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert any(path.startswith(f"/v1/calls?{query}2") for path in api.paths)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (OVER, ["target: sip:alice@edge.example", "the callee hung up after 1 min 0 s"]),
+        (
+            FAILED_OUT,
+            [
+                "user alice called +442079460000",
+                "trunks to try: acme, bolt",
+                "trunk acme answered 503: server failed",
+                "trunk bolt answered 486",
+                "it failed: 486 busy",
+            ],
+        ),
+    ],
+)
+def test_explain_call_shows_its_end(api: Api, call: dict[str, object], expected: list[str]) -> None:
+    api.answers["/v1/calls/x"] = (200, listed({**call, "then": None, "now": None}))
+    lines = whence("explain", "--call", "x", "--api", api.url).stdout.splitlines()
+    assert [line for line in expected if line not in lines] == []
 
 
 def test_unknown_sources_are_a_table(api: Api) -> None:
@@ -482,7 +591,7 @@ def test_unknown_sources_are_a_table(api: Api) -> None:
         "reasons": ["flood", "unknown_address"],
         "message": "flood, no address admits the source",
     }
-    api.answers["/v1/unknown-sources"] = (200, [unknown_source])
+    api.answers["/v1/unknown-sources"] = (200, listed(unknown_source))
     shown = whence("unknown", "--api", api.url).stdout
     (row,) = (line for line in shown.splitlines() if "192.0.2.7" in line)
     assert "7" in row and "sip:1@x, sip:2@x" in row and "flood, no address admits" in row
@@ -501,7 +610,7 @@ def test_alarms_are_a_table(api: Api) -> None:
         "cleared_at": None,
         "cleared_message": None,
     }
-    api.answers["/v1/alarms"] = (200, [expiry])
+    api.answers["/v1/alarms"] = (200, listed(expiry))
     shown = whence("alarms", "--since", "5", "--api", api.url).stdout
     (row,) = (line for line in shown.splitlines() if "registration_expired" in line)
     for value in ("1700000000123", "acme", "ended without a refresh", "3"):
@@ -545,8 +654,7 @@ def test_allow_and_revoke_use_the_named_api(api: Api, words: list[str]) -> None:
 
 
 def test_explain_of_a_wrong_source_is_one_sentence(api: Api) -> None:
-    detail = [{"loc": ["body", "source"], "msg": 'Value error, "x" is not a source'}]
-    api.answers["/v1/explain"] = (422, {"detail": detail})
+    api.answers["/v1/explain"] = (422, {"detail": 'source: "x" is not a source'})
     done = whence("explain", "--source", "x", "--ruri", "sip:a@b", "--api", api.url)
     assert (done.returncode, done.stderr) == (1, 'whence: source: "x" is not a source\n')
 
@@ -621,18 +729,27 @@ def test_order_that_fails_is_one_sentence(api: Api, status: int, message: str) -
 
 def test_reload_prints_the_changes(api: Api) -> None:
     answer: dict[str, object] = {"added": ["a", "b"], "removed": [], "changed": ["c"]}
-    answer |= {"users_changed": [], "registration_changed": True, "needs_restart": True}
+    answer |= {"users_changed": [], "routing_changed": True}
+    answer |= {"registration_changed": True, "needs_restart": True}
     api.answers["/v1/reload"] = (200, answer)
     assert whence("reload", "--api", api.url).stdout.splitlines() == [
-        "added: a, b; changed: c; registration changed",
-        "edge, agent or registration response_timeout changed: restart Whence to apply it; if "
-        "another program runs Kamailio, first write its configuration again with whence "
-        "edge-config",
+        "added: a, b; changed: c; routes changed; registration changed",
+        "edge, agent or registration response_timeout changed, or users may call numbers only now: "
+        "restart Whence to apply it; if another program runs Kamailio, first write its "
+        "configuration again with whence edge-config",
     ]
 
 
 def test_reload_of_a_faulty_file_names_its_faults(api: Api) -> None:
-    detail = [{"loc": ["file"], "msg": "whence.toml: edge: no"}]
-    api.answers["/v1/reload"] = (422, {"detail": detail})
+    api.answers["/v1/reload"] = (422, {"detail": "whence.toml: edge: no"})
     done = whence("reload", "--api", api.url)
     assert (done.returncode, done.stderr) == (1, "whence: whence.toml: edge: no\n")
+
+
+@pytest.mark.parametrize("table", ["trunk", "user"])
+def test_check_of_one_bracket_names_the_right_form(tmp_path: Path, table: str) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_text(f"[{table}]\nx = 1\n[[{table}]]\nx = 2\n", encoding="utf-8")
+    done = whence("check", "-c", file)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"; write [[{table}]] instead of [{table}]\n")

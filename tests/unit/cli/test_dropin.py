@@ -18,6 +18,7 @@ import pytest
 from tests.unit.cli.command import whence
 from tests.unit.cli.existing_kamailio import DEBIANS, UAC
 from tests.unit.store import old_files
+from whence.store.credentials_key import FILE as KEY_FILE
 from whence.store.schema import VERSION
 
 ME = "root" if os.geteuid() == 0 else str(os.environ.get("USER", ""))
@@ -148,6 +149,14 @@ def test_drop_in_migrates_an_older_directory(tmp_path: Path, cfg: Path) -> None:
     assert drop_in(folder, cfg).returncode == 0
     assert rows(folder, "PRAGMA user_version") == [(VERSION,)]
     assert ("acme", "192.0.2.1") in rows(folder, "SELECT trunk_id, ip FROM address")
+
+
+def test_drop_in_stores_no_credentials(tmp_path: Path, cfg: Path) -> None:
+    """Calls out are the operator's own routing there, and `uac` has the passwords."""
+    folder = tmp_path / "whence"
+    assert drop_in(folder, cfg).returncode == 0
+    assert not (folder / "state" / KEY_FILE).exists()
+    assert rows(folder, "SELECT trunk_id FROM outbound_trunk UNION SELECT trunk_id FROM home") == []
 
 
 # Numbers

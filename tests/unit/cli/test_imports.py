@@ -94,6 +94,19 @@ def test_process_of_whence_run_imports_no_large_module() -> None:
     assert set(done.stdout.split()) & (LIBRARIES | LARGE_MODULES) == set()
 
 
+def test_command_line_imports_nothing_before_it_handles_sigint() -> None:
+    """Python itself prints a traceback for SIGINT until then."""
+    code = """
+import re, signal, sys
+before = set(sys.modules)
+import whence.cli.main
+print(*sorted(set(sys.modules) - before))
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == ["__future__", "whence", "whence.cli", "whence.cli.main"]
+
+
 @pytest.mark.parametrize("command", ["run", "agent"])
 def test_service_command_needs_no_command_line_library(command: str, tmp_path: Path) -> None:
     code = """

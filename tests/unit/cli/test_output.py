@@ -1,11 +1,13 @@
 """Instants, durations and tables as people read them."""
 
+import json
 import re
 import time
 
 import pytest
 
 from whence.cli import output
+from whence.cli.tables import Table
 from whence.core.text import format_duration
 
 
@@ -48,15 +50,30 @@ def test_instant_none_has_the_words_of_its_place() -> None:
     assert output.instant(None, never="no end") == "no end"
 
 
-def test_table_without_rows_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    output.table(("a", "b"), [], "no row")
-    assert capsys.readouterr().out == "no row\n"
+def test_when_of_a_narrow_terminal_is_the_distance_only() -> None:
+    assert output.when(time.time() + 725.5).narrow in ("in 12m05s", "in 12m06s")
+    assert output.when(time.time() - 90_000).narrow == "1d01h ago"
+    assert output.when(None, "no end") == ("no end", "no end")
 
 
-def test_table_in_a_pipe_has_one_line_for_a_row(capsys: pytest.CaptureFixture[str]) -> None:
-    output.table(("trunk", "why"), [("acme", "x" * 400)], "")
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if "acme" in line]
-    assert "x" * 400 in row
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0, "0s"), (59.6, "1m00s"), (79, "1m19s"), (3600, "1h00m"), (187_200, "2d04h")],
+)
+def test_brief_duration_has_the_two_largest_units(seconds: float, expected: str) -> None:
+    assert output.brief_duration(seconds) == expected
+
+
+def test_as_json_escapes_letters_that_change_a_terminal() -> None:
+    answer = {"ruri": "sip:å\x9b31m\u202e\x1b[2J\x7f@x", "lines": [1]}
+    text = output.as_json(answer)
+    assert text.replace("\n", "").isprintable() and "å" in text
+    assert json.loads(text) == answer
+
+
+def test_answer_escapes_its_sentences() -> None:
+    answer = output.Answer("\x1b[2J", lambda to: [f"To: {to}", Table(("a",), [("b\x9b",)])])
+    assert answer.text(80).replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize(

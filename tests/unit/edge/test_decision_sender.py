@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from whence.core.dialogs.arrival import Arrival
 from whence.core.identification.decision import Unknown
 from whence.core.sip.transport_address import TransportAddress
 from whence.edge.decision_sender import DecisionSender
@@ -98,11 +99,11 @@ def sender(path: Path) -> Iterator[DecisionSender]:
 
 
 def send(sender: DecisionSender, call_id: str) -> None:
-    sender.send(BODY, "INVITE", call_id, NOW, from_cache=False)
+    sender.send(BODY, "INVITE", call_id, Arrival.of(NOW), from_cache=False)
 
 
 def record(call_id: str) -> bytes:
-    return decisions.record(BODY, "INVITE", call_id, NOW, from_cache=True)
+    return decisions.record(BODY, "INVITE", call_id, Arrival.of(NOW), from_cache=True)
 
 
 def ids(agent: Agent) -> list[str]:
@@ -239,7 +240,7 @@ def test_send_all_of_the_longest_records_is_delivered(sender: DecisionSender, ag
     body = decisions.report_body(
         Unknown(()), TransportAddress.parse("udp:192.0.2.1:5060"), long, long, long, long
     )
-    longest = decisions.record(body, "INVITE", long, NOW, from_cache=False)
+    longest = decisions.record(body, "INVITE", long, Arrival.of(NOW), from_cache=False)
     sender.send_all([longest] * 10)
     assert len(agent.reports()) == 10
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.core.identification.world import NOW
+from whence.core.dialogs.arrival import Arrival
 from whence.core.identification.decision import (
     Compared,
     Decision,
@@ -32,6 +33,7 @@ CHOICE = Step(Rule.ONLY_CANDIDATE, Compared.CANDIDATES_LEFT, TWENTY)
 AMBIGUOUS = Refused(Reason.AMBIGUOUS, CHOICE.left, (CHOICE,))
 UNKNOWN = Unknown((Step(Rule.ADDRESS, Compared.SOURCE, (), (SOURCE,)),))
 RURI = "sip:+4420@edge.example"
+ARRIVAL = Arrival.of(NOW, 7)
 
 
 def record(
@@ -46,13 +48,14 @@ def record(
 ) -> bytes:
     body = decisions.report_body(decision, source, ruri, to, called)
     method = decisions.bounded_method(method)
-    return decisions.record(body, method, call_id, NOW, from_cache=from_cache)
+    return decisions.record(body, method, call_id, ARRIVAL, from_cache=from_cache)
 
 
 def test_report_of_an_identified_call_has_trunk_and_rule() -> None:
     assert read(record(to="sip:b@x", called="<sip:c@x>", from_cache=True)) == DecisionReport(
-        at=NOW,
+        arrival=ARRIVAL,
         method="INVITE",
+        sender=decisions.NO_SENDER,
         kind=DecisionKind.IDENTIFIED,
         named=("acme",),
         reason=Rule.NUMBER,
@@ -61,6 +64,7 @@ def test_report_of_an_identified_call_has_trunk_and_rule() -> None:
         to="sip:b@x",
         p_called_party_id="<sip:c@x>",
         headers="",
+        target="",
         from_cache=True,
         call_id="call-1",
     )
@@ -205,7 +209,9 @@ def test_request_of_a_report_equals_the_edges() -> None:
     body = decisions.report_body(
         UNKNOWN, SOURCE, RURI, "sip:b@x", '"C" <sip:c@x>;p=1', "diversion: <sip:d@x>;reason=x"
     )
-    request = decisions.request(read(decisions.record(body, "INVITE", "1", NOW, from_cache=False)))
+    request = decisions.request(
+        read(decisions.record(body, "INVITE", "1", ARRIVAL, from_cache=False))
+    )
     assert request is not None
     assert {place: one[0].user for place, one in request.called.items()} == {
         "request-uri": "+4420",
@@ -219,7 +225,7 @@ def test_request_of_a_report_equals_the_edges() -> None:
 @given(WORDS)
 def test_report_keeps_further_headers(headers: str) -> None:
     body = decisions.report_body(UNKNOWN, SOURCE, RURI, None, None, headers)
-    was = read(decisions.record(body, "INVITE", "1", NOW, from_cache=False))
+    was = read(decisions.record(body, "INVITE", "1", ARRIVAL, from_cache=False))
     assert was.headers == headers
 
 

@@ -100,6 +100,17 @@ def test_migrate_version_6_adds_the_counts_of_nonces(tmp_path: Path) -> None:
     assert (stored.cseq, stored.nonce_counts.text, stored.auth_rejections) == (7, "", ())
 
 
+def test_migrate_version_9_adds_calls_out(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    users = [{"name": "alice", "domain": "edge.example", "md5": "ff"}]
+    old_files.make(old, "9", {**old_files.ROWS_OF_6, "user": users})
+    for path in (old, new):
+        with opened(path):
+            pass
+    assert shape(old) == shape(new)
+    assert query(old, "SELECT * FROM user") == [("alice", "edge.example", "ff", "")]
+
+
 @pytest.mark.parametrize("name", OLD)
 def test_migrate_old_version_keeps_the_registrations(path: Path, name: str) -> None:
     old_files.make(path, name)

@@ -66,6 +66,7 @@ def test_write_of_a_grant_admits_its_source(learned: LearningWriter, path: Path)
     assert decided(path, source="udp:192.0.2.2:5060") == "unknown_address"
     assert rows(path, "SELECT socket, origin FROM address") == [(OURS, "learned")]
     assert rows(path, "SELECT target FROM trunk") == [("sip:alice@edge.example",)]
+    assert rows(path, "SELECT trunk_id FROM home") == [], "a drop-in sends no calls out"
 
 
 def test_write_of_a_tls_grant_admits_no_udp(learned: LearningWriter, path: Path) -> None:

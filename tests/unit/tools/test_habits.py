@@ -45,7 +45,18 @@ def test_ci_run_calls_make_targets() -> None:
 
 def test_contributing_names_the_daily_targets() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    daily = {"setup", "check", "fmt", "test", "test-fast", "cov", "docs", "dist", "lock"}
+    daily = {
+        "setup",
+        "setup-dev",
+        "check",
+        "fmt",
+        "test",
+        "test-fast",
+        "cov",
+        "docs",
+        "dist",
+        "lock",
+    }
     assert daily <= set(COMMAND.findall(text))
 
 

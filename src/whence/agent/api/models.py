@@ -7,46 +7,43 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from whence.agent.api.instants import Instant
+from whence.agent.api.lists import ListQuery, Page
 from whence.agent.config.sip_headers import ALL_HEADERS_LIMIT
-from whence.agent.monitoring.explain import Explanation
 from whence.agent.registration.status import TrunkInfo
 from whence.core.identification import conflicts, number_headers
-from whence.core.identification.address import ManagedBy
-from whence.core.identification.decision import Reason, Rule
-from whence.core.identification.networks import checked_network
+from whence.core.identification.address import Address, ManagedBy, Origin
 from whence.core.identification.request import Request
-from whence.core.monitoring import alarms
-from whence.core.monitoring.unknown_sources import LONGEST_S, Why
 from whence.core.registration.history import EventKind
 from whence.core.registration.keepalive import KeepAlive
+from whence.core.registration.learning import Ground
 from whence.core.registration.model import Registration, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri
-from whence.ipc import decisions
 
 
 class KeepAliveView(BaseModel):
     """The result of the keep-alive OPTIONS to the server that granted."""
 
     missed: int = Field(description="how many in a row got no answer")
-    answered_at: float | None
+    answered_at: Instant | None
     last_status: int | None = Field(description="the last answer")
-    next_at: float = Field(description="when the next one is due")
+    next_at: Instant = Field(description="when the next one is due")
 
 
 class TrunkView(BaseModel):
-    """One trunk and its registration. Instants are seconds since the epoch."""
+    """One trunk and its registration."""
 
     id: str
     state: State
-    since: float = Field(
+    since: Instant = Field(
         description="when the trunk entered this state; a refresh does not leave it"
     )
     registrar: str | None = Field(description="the address that granted last: transport:ip:port")
     granted_s: int | None = Field(description="for how long it was granted last")
-    expires_at: float | None = Field(description="when the grant ends")
-    next_at: float | None = Field(description="when the next REGISTER is due")
+    expires_at: Instant | None = Field(description="when the grant ends")
+    next_at: Instant | None = Field(description="when the next REGISTER is due")
     last_status: int | None = Field(description="the last answer; null: none arrived")
     last_answer: str | None = Field(description="the same in words: status and reason phrase")
     reason: RegistrationReason | None = Field(
@@ -66,10 +63,30 @@ class TrunkView(BaseModel):
     enabled: bool
 
 
+class TrunkList(Page[TrunkView]):
+    """A page of the trunks, by id."""
+
+
+class TrunkQuery(ListQuery):
+    """Which trunks are listed."""
+
+    state: State | None = Field(default=None, description="only trunks in this state")
+    enabled: bool | None = Field(default=None, description="only enabled, or only disabled trunks")
+    suspended: bool | None = Field(default=None, description="only suspended trunks, or the others")
+
+    def admits(self, trunk: TrunkInfo, registration: Registration) -> bool:
+        """Return whether a trunk is listed."""
+        return (
+            self.state in (None, registration.state)
+            and self.enabled in (None, trunk.enabled)
+            and self.suspended in (None, registration.suspended)
+        )
+
+
 class EventView(BaseModel):
     """An event in the history of a trunk."""
 
-    at: float
+    at: Instant
     what: EventKind = Field(description="a state that the trunk entered, or another event")
     status: int | None = Field(
         description="the status of the answer that caused it; null: no answer did"
@@ -93,17 +110,49 @@ class AddressView(BaseModel):
     ip: str = Field(description="an ip, or a network: 198.51.100.0/24")
     port: int | None = Field(description="the port of the address; null: any")
     exact: bool = Field(description="whether no other port is admitted")
-    transport: str = Field(description="the weakest transport that it admits")
-    origin: str = Field(description="learned, resolved or pinned")
-    ground: str = Field(
-        description="why it was learned from there: asked, dns, networks, rspauth or any"
+    transport: Transport = Field(description="the weakest transport that it admits")
+    origin: Origin
+    ground: Ground | None = Field(
+        description="why it was learned from there; null where it was not learned"
     )
     note: str = Field(description="why it was pinned, in the operator's words")
     managed_by: ManagedBy | None = Field(
         description="what pinned it: file or allow; null where it is not pinned"
     )
-    learned_at: float = Field(description="when it was stored")
-    expires_at: float | None
+    learned_at: Instant = Field(description="when it was stored")
+    expires_at: Instant | None
+
+    @classmethod
+    def of(cls, trunk_id: str, address: Address) -> AddressView:
+        """Return the public view of a trunk's address."""
+        return cls(
+            trunk=trunk_id,
+            ip=str(address.ip),
+            port=address.port,
+            exact=address.exact,
+            transport=address.transport,
+            origin=address.origin,
+            ground=Ground(address.ground) if address.ground else None,
+            note=address.note,
+            managed_by=ManagedBy(address.managed_by) if address.managed_by else None,
+            learned_at=address.learned_at,
+            expires_at=address.expires_at,
+        )
+
+
+class AddressList(Page[AddressView]):
+    """A page of the addresses that admit calls, by trunk."""
+
+
+class AddressQuery(ListQuery):
+    """Which addresses are listed."""
+
+    trunk: str | None = Field(default=None, description="only those of this trunk")
+    origin: Origin | None = Field(default=None, description="only those with this origin")
+
+    def admits(self, trunk_id: str, address: Address) -> bool:
+        """Return whether an address is listed."""
+        return self.trunk in (None, trunk_id) and self.origin in (None, address.origin)
 
 
 class ConflictView(BaseModel):
@@ -115,6 +164,22 @@ class ConflictView(BaseModel):
     shared: list[str] = Field(description="the numbers, or the AoR user, that they share")
     message: str = Field(description="what is wrong")
     remedy: str = Field(description="how to distinguish them")
+
+    @classmethod
+    def of(cls, found: conflicts.Conflict) -> ConflictView:
+        """Return the public view of a conflict."""
+        return cls(
+            kind=found.kind,
+            trunks=list(found.trunks),
+            addresses=list(found.addresses),
+            shared=list(found.shared),
+            message=found.message,
+            remedy=found.remedy,
+        )
+
+
+class ConflictList(Page[ConflictView]):
+    """A page of the conflicts."""
 
 
 def _is_source(text: str) -> str:
@@ -135,6 +200,7 @@ def _is_header(text: str) -> str:
     return text
 
 
+HeaderText = Annotated[str, AfterValidator(_is_header)]
 UriText = Annotated[str, AfterValidator(_is_uri)]
 
 
@@ -145,7 +211,7 @@ class ExplainRequest(BaseModel):
     ruri: UriText = Field(examples=["sip:+442071234567@edge.example"])
     to: UriText | None = None
     p_called_party_id: UriText | None = None
-    headers: list[Annotated[str, AfterValidator(_is_header)]] = Field(
+    headers: list[HeaderText] = Field(
         default=[],
         max_length=ALL_HEADERS_LIMIT,
         description="further headers, as a trunk's number_headers names them",
@@ -175,13 +241,24 @@ class ReloadedView(BaseModel):
     removed: list[str] = Field(description="trunks that are unregistered")
     changed: list[str] = Field(description="trunks of which a key changed")
     users_changed: list[str] = Field(description="users that were added, removed or changed")
+    routing_changed: bool = Field(
+        description="whether [[route]] or [outbound] changed: they are in force now"
+    )
     registration_changed: bool = Field(
         description="whether [registration] changed, response_timeout excepted: it is in force now"
     )
     needs_restart: bool = Field(
-        description="whether edge, agent or registration response_timeout changed: they are in "
-        "force at the next start; without whence run, write Kamailio's configuration again, too"
+        description="whether edge, agent or registration response_timeout changed, or users may "
+        "call numbers only now: that is in force at the next start; without whence run, write "
+        "Kamailio's configuration again, too"
     )
+
+
+class VersionView(BaseModel):
+    """The versions of Whence and of this API."""
+
+    whence: str = Field(description="the version of the installed Whence")
+    api: str = Field(description="the major version of the API, as in its paths")
 
 
 class Health(BaseModel):
@@ -219,117 +296,3 @@ def trunk_view(
         fallback=trunk.fallback,
         enabled=trunk.enabled,
     )
-
-
-LIST_LIMIT = 1000
-
-
-class CallView(BaseModel):
-    """One decision on an initial request, as the edge made it."""
-
-    at: float
-    call_id: str
-    method: str
-    source: str
-    ruri: str
-    to: str | None
-    p_called_party_id: str | None
-    headers: list[str] = Field(description="those that a trunk has in number_headers")
-    decision: decisions.DecisionKind
-    trunk: str | None = Field(description="the trunk that got it")
-    rule: Rule | None = Field(description="the rule that decided; null where it was not identified")
-    reason: Rule | Reason = Field(description="the rule, or why no trunk got it")
-    message: str = Field(description="the reason in words")
-    named: list[str] = Field(description="the trunks of the last step of a refusal")
-    from_cache: bool = Field(description="whether the decision is from the edge's cache")
-
-
-class CallExplained(CallView):
-    """One decision, its steps, and the decision on the same request now."""
-
-    then: Explanation | None = Field(
-        description="its steps, and the nearest trunk; null where the directory no longer has "
-        "what the decision was based on"
-    )
-    now: Explanation | None = Field(description="null where its URIs were too long to keep")
-
-
-class UnknownSourceView(BaseModel):
-    """A source that no address admits. Instants are seconds since the epoch."""
-
-    source: str = Field(description="transport:ip:port of its last request")
-    requests: int
-    since: float
-    last_at: float
-    request_uris: list[str] = Field(description="those of its last requests, newest first")
-    reasons: list[Why] = Field(description="why it is listed, newest first")
-    message: str = Field(description="the reasons in words")
-
-
-def _is_source_or_ip(text: str) -> str:
-    checked_network(str(source_or_ip(text).ip))
-    return text
-
-
-SourceOrIp = Annotated[str, AfterValidator(_is_source_or_ip)]
-
-
-class AllowRequest(BaseModel):
-    """The source to allow, the trunk that gets its calls, and the time."""
-
-    source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
-    trunk: str = Field(examples=["acme"])
-    for_s: int = Field(ge=1, le=LONGEST_S, examples=[3600])
-    note: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
-
-
-class RevokeRequest(BaseModel):
-    """The allowed source to revoke, and the trunk that gets its calls."""
-
-    source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
-    trunk: str = Field(examples=["acme"])
-
-
-class RevokedView(BaseModel):
-    """The ip that the operator revoked."""
-
-    trunk: str
-    ip: str
-
-
-class AllowedView(BaseModel):
-    """The address that the operator allowed for a time."""
-
-    trunk: str
-    ip: str
-    transport: str
-    expires_at: float
-
-
-class AlarmView(BaseModel):
-    """An alarm as it was raised. The webhook posts the same."""
-
-    id: int = Field(description="it grows; use the last one as `since`. Its all-clear has another")
-    at: float = Field(description="when it was raised or, where it is resolved, cleared")
-    status: Literal["firing", "resolved"]
-    lasting: bool = Field(
-        description="whether it is of a condition that lasts, and has an all-clear; of an event not"
-    )
-    kind: alarms.AlarmKind
-    trunk: str | None = Field(description="null: it concerns no single trunk")
-    message: str
-    left_out: int = Field(description="how many like it were suppressed before")
-    raised_at: float
-    cleared_at: float | None = Field(description="null: it is open, or of an event")
-    cleared_message: str | None = Field(description="why it was cleared, for people")
-
-
-def source_or_ip(text: str) -> TransportAddress:
-    """Parse a source, or an ip alone. An ip alone means UDP, which admits any transport.
-
-    Raises: ValueError.
-    """
-    try:
-        return TransportAddress(Transport.UDP, canonical_ip(text.strip()), 5060)
-    except ValueError:
-        return TransportAddress.parse(text)

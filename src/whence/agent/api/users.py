@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 
+from whence.agent.api.instants import Instant
+from whence.agent.api.lists import ListQuery, Page, page
 from whence.core.text import escape_untrusted
 from whence.store import location
 from whence.store.directory import Directory
@@ -19,7 +22,7 @@ class ContactView(BaseModel):
 
     contact: str
     received: str | None
-    expires_at: float
+    expires_at: Instant
     user_agent: str
 
 
@@ -32,6 +35,10 @@ class UserView(BaseModel):
     wrong_passwords: int = Field(
         default=0, description="REGISTERs with a wrong password, since the agent's start"
     )
+
+
+class UserList(Page[UserView]):
+    """A page of the local users, by name."""
 
 
 def add(
@@ -47,26 +54,26 @@ def add(
     `wrong_passwords` returns how many wrong passwords were sent for a user name.
     """
 
-    @api.get("/v1/users")
-    async def users() -> list[UserView]:
-        """List every local user with the registered phones."""
+    @api.get("/v1/users", tags=["users"])
+    async def list_users(query: Annotated[ListQuery, Query()]) -> UserList:
+        """List the local users with their registered phones, by name."""
         contacts = location.contacts(table, clock())
-        return [
-            UserView(
+
+        def view(name: str) -> UserView:
+            return UserView(
                 name=name,
                 domain=domain,
                 wrong_passwords=wrong_passwords(name),
-                contacts=[
-                    ContactView(
-                        contact=escape_untrusted(found.contact),
-                        received=None
-                        if found.received is None
-                        else escape_untrusted(found.received),
-                        expires_at=found.expires_at,
-                        user_agent=escape_untrusted(found.user_agent),
-                    )
-                    for found in contacts.get(name, [])
-                ],
+                contacts=[_contact(found) for found in contacts.get(name, [])],
             )
-            for name in directory.users()
-        ]
+
+        return page(UserList, directory.users(), query, key=str, view=view)
+
+
+def _contact(found: location.UserContact) -> ContactView:
+    return ContactView(
+        contact=escape_untrusted(found.contact),
+        received=None if found.received is None else escape_untrusted(found.received),
+        expires_at=found.expires_at,
+        user_agent=escape_untrusted(found.user_agent),
+    )

@@ -6,6 +6,7 @@ A file with a fault is refused as a whole. Each fault has its place and the righ
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,19 +22,27 @@ from pydantic import (
 )
 
 from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
+from whence.agent.config.media import MediaConfig
+from whence.agent.config.outbound import OutboundConfig, RouteConfig
+from whence.agent.config.phones import PhonesConfig
 from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.uris import Domain
 from whence.agent.config.validators import (
     DAY_S,
+    UNIX,
     CountryCode,
     Share,
     Socket,
     Wait,
     check_advertised,
     check_api_address,
+    check_hep,
+    check_hosts,
+    check_mail_address,
     check_nameserver,
     check_webhook_url,
+    is_local_api,
     parse_advertised,
     parse_ip_and_port,
     state_path,
@@ -42,10 +51,27 @@ from whence.agent.config.validators import (
 from whence.core.identification.address import GRACE_S
 from whence.core.registration.backoff import WAITS, Backoff, Waits
 from whence.core.settings import further_number_headers
-from whence.core.sip.sockets import EdgeSockets
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.sockets import AUTO, EdgeSockets
+from whence.core.sip.transport_address import WEBSOCKETS, Transport, TransportAddress
 from whence.trust.settings import NamedFile
 from whence.trust.tokens import webhook_token
+
+
+def check_pair(table: Table, names: tuple[str, str], folder: Path) -> None:
+    """Check the certificate and key in two keys of a table, and make both paths absolute.
+
+    Raises: ValueError.
+    """
+    for name in names:
+        object.__setattr__(table, name, readable(name, getattr(table, name), folder))
+    certificate, key = (getattr(table, name) for name in names)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, no_password)
+    except (ssl.SSLError, ValueError):
+        raise ValueError(
+            f'{names[0]}: "{certificate}" and {names[1]} "{key}" do not belong together, are not '
+            "in PEM, or need a password; write a pair that needs none"
+        ) from None
 
 
 class TlsConfig(Table):
@@ -74,15 +100,8 @@ class TlsConfig(Table):
             raise ValueError("certificate and key are needed together; write both")
         if not self.certificate:
             return self  # TLS is not used
-        for name in ("certificate", "key", "ca"):
-            object.__setattr__(self, name, readable(name, getattr(self, name), folder))
-        try:
-            context.load_cert_chain(self.certificate, self.key, password=no_password)
-        except (ssl.SSLError, ValueError):
-            raise ValueError(
-                f'certificate: "{self.certificate}" and key "{self.key}" do not belong '
-                "together, are not in PEM, or need a password; write a pair that needs none"
-            ) from None
+        check_pair(self, ("certificate", "key"), folder)
+        object.__setattr__(self, "ca", readable("ca", self.ca, folder))
         try:
             context.load_verify_locations(self.ca)
         except ssl.SSLError:
@@ -101,8 +120,9 @@ class EdgeConfig(Table):
         min_length=1,
         examples=[["udp:192.0.2.1:5060", "tls:192.0.2.1:5061", "udp:[2001:db8::1]:5060"]],
     )
-    """Sockets towards providers and phones: `udp:`, `tcp:` or `tls:`, then `ip:port`; an IPv6
-    address in brackets. The unspecified address, `0.0.0.0`, is refused.
+    """Sockets towards providers and phones: `udp:`, `tcp:`, `tls:`, and for phones in browsers
+    `ws:` or `wss:`; then `ip:port`, an IPv6 address in brackets. The unspecified address,
+    `0.0.0.0`, is refused.
     """
     agent_socket: Socket = TransportAddress.parse("udp:127.0.0.1:5062")
     """Loopback UDP socket on which Kamailio takes requests of the agent. It must not be in
@@ -140,6 +160,13 @@ class EdgeConfig(Table):
     """Limit of TCP and TLS connections from one unknown ip (IPv6: /64). Addresses of trunks and of
     registered phones have none. 0: no limit.
     """
+    hep: Annotated[str, AfterValidator(check_hep)] = Field(
+        default="", examples=["udp:192.0.2.60:9060"]
+    )
+    """Address of a capture server (Homer, heplify) that gets a copy of each SIP message, as HEP
+    version 3 over UDP. The copies have the digests of passwords, and are not encrypted: send them
+    over a network of your own. Empty: none.
+    """
     password_failures: int = Field(default=10, ge=0, le=10_000)
     """Wrong passwords from one source in 10 min before the edge drops its REGISTERs: for 1 min,
     doubling to 1 h. 0: no limit.
@@ -165,12 +192,21 @@ class EdgeConfig(Table):
             )
         if self.has_tls and not self.tls.certificate:
             raise ValueError(
-                'listen: a "tls:" socket needs a certificate; write [edge.tls] with certificate = '
-                '"cert.pem" and key = "key.pem"'
+                'listen: a "tls:" or "wss:" socket needs a certificate; write [edge.tls] with '
+                'certificate = "cert.pem" and key = "key.pem"'
+            )
+        if all(socket.transport in WEBSOCKETS for socket in self.listen):
+            raise ValueError(
+                'listen: has sockets for browsers only; add one for providers, "udp:192.0.2.1:5060"'
             )
         self._check_advertise()
         if len(set(self.listen)) < len(self.listen):
             raise ValueError("listen: has the same socket twice; write it once")
+        streams = [(s.ip, s.port) for s in self.listen if s.transport is not Transport.UDP]
+        if len(set(streams)) < len(streams):
+            raise ValueError(
+                "listen: has two TCP sockets at one ip and port; give each its own port"
+            )
         return self
 
     def _check_advertise(self) -> None:
@@ -212,9 +248,21 @@ class EdgeConfig(Table):
         )
 
     @property
+    def own_hosts(self) -> frozenset[str]:
+        """Return the hosts that are ours in a URI: `domain`, our ips, and what they advertise."""
+        shown = (one.host for _, one in self.sockets.advertised if one.host != AUTO)
+        ips = (socket.ip_text for socket in self.listen)
+        return frozenset(host.lower() for host in (self.domain, *ips, *shown))
+
+    @property
     def has_tls(self) -> bool:
         """Whether it listens over TLS."""
-        return any(socket.transport is Transport.TLS for socket in self.listen)
+        return any(socket.transport.is_encrypted for socket in self.listen)
+
+    @property
+    def has_websocket(self) -> bool:
+        """Whether it listens over WebSocket."""
+        return any(socket.transport in WEBSOCKETS for socket in self.listen)
 
     @property
     def has_streams(self) -> bool:
@@ -222,20 +270,46 @@ class EdgeConfig(Table):
         return any(socket.transport is not Transport.UDP for socket in self.listen)
 
 
+def _is_program(path: str) -> bool:
+    return os.access(path, os.X_OK) and not Path(path).is_dir()
+
+
 class MonitoringConfig(Table):
     """Keys of both agents (with and without drop-in): API, memory, alarms."""
 
+    api_token_required: bool = False
+    """`true`: each request needs a token (`whence token create`), also on loopback and over a Unix
+    socket.
+    """
+    api_certificate: str = Field(default="", examples=["api.pem"])
+    """File in PEM with the certificate of the API, and the intermediate CA certificates. The agent
+    reads it again with each reload. Empty: no TLS.
+    """
+    api_key: str = Field(default="", examples=["api.key"])
+    """File in PEM with the private key of `api_certificate`. The key has no password."""
+    api_behind_proxy: bool = False
+    """`true`: only a reverse proxy reaches the API. The proxy has the TLS, and adds the address of
+    its client at the end of `X-Forwarded-For`.
+    """
+    api_hosts: Annotated[list[str], AfterValidator(check_hosts)] = Field(
+        default=[], examples=[["whence.example.net"]]
+    )
+    """Further names of the API. The API refuses a request with another `Host` than these, its own
+    ip and `localhost`.
+    """
     api_listen: Annotated[str, AfterValidator(check_api_address)] = "127.0.0.1:8088"
-    """Address of the HTTP API. It must be a loopback address, because the API asks for no password.
+    """Address of the HTTP API: `ip:port`, or a Unix socket, `unix:/run/whence/api.sock`. At any
+    other than a loopback address, each request needs a token, and the API needs TLS:
+    `api_certificate`, or `api_behind_proxy`.
     """
     call_history_size: int = Field(default=10_000, ge=0, le=1_000_000)
     """Decisions that the agent keeps in memory of requests from trunks' addresses, and as many
     again of requests from unknown sources. 0: none.
     """
     call_log_file: str = Field(default="", examples=["/var/log/whence/calls.json"])
-    """File to which the agent appends each call of a trunk as a line of JSON. At 64 MB it is
-    renamed to `….1`, which replaces the former one. A path is absolute, or relative to the
-    settings file. Empty: none.
+    """File to which the agent appends each call of a trunk or user as a line of JSON, when it is
+    over. At 64 MB it is renamed to `….1`, which replaces the former one. A path is absolute, or
+    relative to the settings file. Empty: none.
     """
     unknown_sources_size: int = Field(default=1_000, ge=0, le=100_000)
     """Unknown sources that the agent keeps in memory. Sources that sent one request are dropped
@@ -255,14 +329,45 @@ class MonitoringConfig(Table):
     """URL to which the agent posts each alarm as JSON. `http://` is allowed to loopback only.
     Empty: none.
     """
+    webhook_format: Literal["whence", "alertmanager"] = "whence"
+    """Form of the JSON: that of Whence's alarms, or that in which Alertmanager posts alerts to its
+    webhook receivers.
+    """
     webhook_token_file: str = ""
     """File with one word, which the agent sends to the webhook as a bearer token. A path is
     absolute, or relative to the settings file.
     """
 
+    log_format: Literal["text", "json"] = "text"
+    """Form of the log lines of agent, Kamailio and `whence run`: `text`, or an object of JSON for
+    each line. In the journal of systemd, each line has its priority in both forms.
+    """
+    mail_to: list[Annotated[str, AfterValidator(check_mail_address)]] = Field(
+        default=[], max_length=20, examples=[["noc@operator.example"]]
+    )
+    """Addresses to which the agent sends each alarm by e-mail, one mail a minute at most. Empty:
+    none.
+    """
+    mail_from: Annotated[str, AfterValidator(check_mail_address)] = Field(
+        default="", examples=["whence@operator.example"]
+    )
+    """Sender of these mails. Empty: the user that runs the agent."""
+    sendmail: str = "/usr/sbin/sendmail"
+    """Program that sends the mails: that of Postfix, Exim, msmtp or another. An absolute path."""
+
+    @model_validator(mode="after")
+    def _runnable(self) -> Self:
+        if self.mail_to and not (Path(self.sendmail).is_absolute() and _is_program(self.sendmail)):
+            raise ValueError(
+                f'sendmail: "{self.sendmail}" is not a program; install one that sends mail '
+                "(apt-get install msmtp-mta), or write the absolute path of another"
+            )
+        return self
+
     @model_validator(mode="after")
     def _named_paths(self, info: ValidationInfo) -> Self:
         folder = (info.context or {}).get("folder", Path())
+        self._check_api(folder)
         if self.call_log_file:
             object.__setattr__(self, "call_log_file", writable(self.call_log_file, folder))
         if self.webhook_token_file:
@@ -271,17 +376,66 @@ class MonitoringConfig(Table):
             object.__setattr__(self, "webhook_token_file", str(path))
         return self
 
+    @field_validator("api_listen")
+    @classmethod
+    def _has_tls(cls, text: str, info: ValidationInfo) -> str:
+        safe = info.data.get("api_certificate", True) or info.data.get("api_behind_proxy", True)
+        if not is_local_api(text) and not safe:
+            raise ValueError(
+                f'"{text}" can be reached from outside, so the API needs TLS; write '
+                "api_certificate and api_key, or api_behind_proxy = true if only a proxy reaches "
+                'it, or a loopback address, "127.0.0.1:8088"'
+            )
+        return text
+
+    def _check_api(self, folder: Path) -> None:
+        if bool(self.api_certificate) != bool(self.api_key):
+            raise ValueError("api_certificate and api_key are needed together; write both")
+        if self.api_certificate:
+            check_pair(self, ("api_certificate", "api_key"), folder)
+
     def named_files(self) -> Iterator[NamedFile]:
         """Yield the files that this table names."""
+        if self.api_certificate:
+            yield NamedFile("agent: api_certificate", Path(self.api_certificate))
+            yield NamedFile("agent: api_key", Path(self.api_key), secret=True)
         if self.call_log_file:
             yield NamedFile("agent: call_log_file", Path(self.call_log_file), written=True)
         if self.webhook_token_file:
             yield NamedFile("agent: webhook_token_file", Path(self.webhook_token_file), secret=True)
+        if self.mail_to:
+            yield NamedFile("agent: sendmail", Path(self.sendmail))
+
+    @property
+    def api_socket(self) -> Path | None:
+        """The path of the API's Unix socket; None: it listens at `api_place`."""
+        is_path = self.api_listen.startswith(UNIX)
+        return Path(self.api_listen.removeprefix(UNIX)) if is_path else None
 
     @property
     def api_place(self) -> tuple[str, int]:
-        """(ip, port) of the API."""
+        """(ip, port) of the API, where it has no Unix socket."""
         return parse_ip_and_port(self.api_listen)
+
+    @property
+    def api_url(self) -> str:
+        """The URL of the API for people, and for the commands of `whence`."""
+        if self.api_socket is not None:
+            return self.api_listen
+        return f"{'https' if self.api_certificate else 'http'}://{self.api_listen}"
+
+    @property
+    def api_names(self) -> list[str]:
+        """The Hosts that the API accepts, besides those of loopback."""
+        if self.api_socket is not None:
+            return self.api_hosts
+        ip, _ = self.api_place
+        return [f"[{ip}]" if ":" in ip else ip, *self.api_hosts]
+
+    @property
+    def api_needs_token(self) -> bool:
+        """Whether each request needs a token."""
+        return self.api_token_required or not is_local_api(self.api_listen)
 
 
 class AgentConfig(MonitoringConfig):
@@ -373,6 +527,10 @@ class Config(Table):
 
     edge: EdgeConfig = EdgeConfig()
     """Kamailio and its sockets."""
+    phones: PhonesConfig = PhonesConfig()
+    """Phones of local users: keep-alives, contacts, browsers."""
+    media: MediaConfig = MediaConfig()
+    """Media of calls: rtpengine."""
     agent: AgentConfig = AgentConfig()
     """The agent: state, API, memory, alarms."""
     registration: RegistrationConfig = RegistrationConfig()
@@ -381,11 +539,24 @@ class Config(Table):
     """One `[[trunk]]` for each account at a provider."""
     user: list[UserConfig] = []
     """One `[[user]]` for each local user."""
+    outbound: OutboundConfig = OutboundConfig()
+    """Users' calls to numbers."""
+    route: list[RouteConfig] = []
+    """One `[[route]]` for each rule for numbers."""
 
     @property
     def state(self) -> Path:
         """The path of the state directory."""
         return Path(self.agent.state_dir)
+
+    @property
+    def calls_out(self) -> bool:
+        """Whether Kamailio takes users' calls to numbers."""
+        return (
+            self.outbound.enabled
+            or bool(self.outbound.emergency_numbers)
+            or any(user.trunks for user in self.user)
+        )
 
     def named_files(self, file: Path) -> Iterator[NamedFile]:
         """Yield the files that decide what Whence does: `file`, and the files that it names.

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from whence.agent.config.models import Config
-from whence.agent.config.trunk import TrunkConfig
+from whence.agent.config.outbound_to_core import outbound_settings
+from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.core.identification.dns_siblings import SiblingSettings
+from whence.core.outbound.model import OutboundTrunk, OutboundUser
 from whence.core.settings import (
     NodeSettings,
     RegistrationSettings,
@@ -33,8 +35,9 @@ class LoadedSettings:
     @classmethod
     def of(cls, config: Config, doubts: Iterable[str] = ()) -> LoadedSettings:
         """Return the settings of a parsed file."""
+        outbound = config.outbound.model_copy(update={"enabled": config.calls_out})
         return cls(
-            config.model_copy(update={"trunk": [], "user": []}),
+            config.model_copy(update={"trunk": [], "user": [], "outbound": outbound}),
             node_settings(config),
             tuple(doubts),
         )
@@ -42,16 +45,36 @@ class LoadedSettings:
 
 def node_settings(config: Config) -> NodeSettings:
     """Return the trunks and users of a file, and how it registers the trunks."""
-    domain = config.edge.domain
+    calls = outbound_settings(config)
+    ways = calls.trunks if calls.is_used else [None] * len(config.trunk)
     return NodeSettings(
-        tuple(trunk_settings(trunk, config.country_code_of(trunk)) for trunk in config.trunk),
-        tuple(UserSettings(user.name, domain, user.md5(domain)) for user in config.user),
+        tuple(
+            trunk_settings(trunk, config.country_code_of(trunk), way)
+            for trunk, way in zip(config.trunk, ways, strict=True)
+        ),
+        tuple(
+            user_settings(user, config.edge.domain, caller)
+            for user, caller in zip(config.user, calls.users, strict=True)
+        ),
         registration_settings(config),
+        calls.routing,
+        calls.is_used,
     )
 
 
-def trunk_settings(trunk: TrunkConfig, country_code: str = "") -> TrunkSettings:
-    """Return one trunk of a file. `country_code`: the calling code of its provider's country."""
+def user_settings(user: UserConfig, domain: str, caller: OutboundUser) -> UserSettings:
+    """Return one user of a file. `caller`: its settings for calls."""
+    return UserSettings(user.name, domain, user.md5(domain), user.sha256(domain), caller)
+
+
+def trunk_settings(
+    trunk: TrunkConfig, country_code: str = "", outbound: OutboundTrunk | None = None
+) -> TrunkSettings:
+    """Return one trunk of a file.
+
+    `country_code`: the calling code of its provider's country. `outbound`: how it gets users'
+    calls.
+    """
     return TrunkSettings(
         id=trunk.id,
         user=trunk.aor_user,
@@ -78,6 +101,7 @@ def trunk_settings(trunk: TrunkConfig, country_code: str = "") -> TrunkSettings:
         unmatched=trunk.unmatched,
         fallback=trunk.fallback,
         enabled=trunk.enabled,
+        outbound=outbound,
     )
 
 

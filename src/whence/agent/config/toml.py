@@ -6,6 +6,7 @@ A sentence has the place, the fault, and the right form.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -49,16 +50,26 @@ AnyTable = TypeVar("AnyTable", bound=Table)
 def toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises ConfigError if it cannot be read or parsed."""
     name = path.name
+    text = ""
     try:
-        return tomli.loads(  # compiled: four times as fast as tomllib
-            path.read_text(encoding="utf-8-sig")
-        )
+        text = path.read_text(encoding="utf-8-sig")
+        return tomli.loads(text)  # compiled: four times as fast as tomllib
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{name}: is not UTF-8 at byte {error.start}"]) from None
     except tomli.TOMLDecodeError as error:
-        raise ConfigError([f"{name}: is not TOML: {error}"]) from None
+        hint = _both_forms(text, str(error))
+        raise ConfigError([f"{name}: is not TOML: {error}{hint}"]) from None
+
+
+def _both_forms(text: str, error: str) -> str:
+    """Return a hint for a file with `[trunk]` and `[[trunk]]`, which TOML refuses."""
+    if error.startswith("Cannot "):
+        for table in _NAMES:
+            if re.search(rf"^[ \t]*\[{table}\]", text, re.MULTILINE):
+                return f"; write [[{table}]] instead of [{table}]"
+    return ""
 
 
 def checked(
@@ -68,10 +79,10 @@ def checked(
     try:
         return model.model_validate(data, context={"folder": path.absolute().parent}), []
     except ValidationError as error:
-        return None, [f"{path.name}: {_sentence(model, data, one)}" for one in error.errors()]
+        return None, [f"{path.name}: {sentence(model, data, one)}" for one in error.errors()]
 
 
-def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
+def sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
     """Return the sentence for one error of pydantic: place, fault, right form."""
     loc = [part for part in fault["loc"] if part != "[key]"]  # pydantic marks a faulty key so
     kind, message = fault["type"], fault["msg"].removeprefix("Value error, ")
@@ -80,7 +91,7 @@ def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
         return f"{place}: {_unknown_key(model, loc)}"
     if kind == "missing":
         return f"{place}: is missing; write {loc[-1]} = {_EXAMPLES[loc[-1]]}"
-    if loc in (["trunk"], ["user"]):
+    if loc in (["trunk"], ["user"], ["route"]):
         return f"{place}: is not a list of tables; write [[{place}]] above each"
     if kind in _RIGHT_FORM:
         message = _RIGHT_FORM[kind].format(**fault.get("ctx", {}))
@@ -109,6 +120,7 @@ _EXAMPLES = {
     "target": '"sip:alice@edge.example"',
     "name": '"alice"',
     "network": '"198.51.100.0/24"',
+    "trunks": '["acme"]',
 }
 
 
@@ -130,15 +142,18 @@ RENAMED: dict[tuple[str, ...], str] = {
 """A former key with its tables → its new name. Only unknown keys are looked up."""
 
 
+_NAMES = {"trunk": "id", "user": "name", "route": ""}
+"""A list of tables → the key that names each; empty: none does."""
+
+
 def _place_in_file(data: Any, loc: list[Any]) -> str:
     """Return (`trunk`, 0, `numbers`, 1) as `trunk "acme": numbers[1]`."""
     words: list[str] = []
     here = data
     for depth, part in enumerate(loc):
         here = here[part] if _holds(here, part) else None
-        if isinstance(part, int) and depth == 1 and loc[0] in ("trunk", "user"):
-            key = "id" if loc[0] == "trunk" else "name"
-            name = here.get(key) if isinstance(here, dict) else None
+        if isinstance(part, int) and depth == 1 and loc[0] in _NAMES:
+            name = here.get(_NAMES[loc[0]]) if isinstance(here, dict) else None
             words[-1] += f' "{name}"' if isinstance(name, str) else f" number {part + 1}"
         elif isinstance(part, int) and words:
             words[-1] += f"[{part}]"

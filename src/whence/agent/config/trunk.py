@@ -19,6 +19,7 @@ from pydantic import (
 
 from whence.agent.config import networks as pinned_networks
 from whence.agent.config.files import read_secret
+from whence.agent.config.outbound import LimitsConfig, Names, TrunkOutboundConfig
 from whence.agent.config.sip_headers import NumberHeaders, RegisterHeaders
 from whence.agent.config.toml import SECONDS, KeyName, Table
 from whence.agent.config.uris import (
@@ -246,6 +247,8 @@ class TrunkConfig(Table):
     """Addresses that admit calls whether the trunk is registered or not: texts, or tables with the
     keys of a [networks entry](#networks).
     """
+    outbound: TrunkOutboundConfig = TrunkOutboundConfig()
+    """What the provider gets of users' calls, and their limits."""
     enabled: bool = True
     """`false`: the agent unregisters the trunk, and its calls are not admitted."""
 
@@ -331,7 +334,23 @@ class UserConfig(Table):
     password: Password | None = None
     """Password. A user has exactly one of `password` and `ha1`."""
     ha1: Ha1 | None = Field(default=None, examples=[{"md5": "…"}])
-    """Hash of `name:domain:password` instead of the password; `md5` is required."""
+    """Hash of `name:domain:password` instead of the password; `md5` is required. With `sha256`
+    phones may use SHA-256, too.
+    """
+    trunks: Names = Field(default=[], examples=[["acme", "bolt"]])
+    """Trunks for calls to numbers, in the order in which the edge tries them. They need `country`
+    of `[edge]`. Empty: the user may call other users only.
+    """
+    caller_number: str = Field(default="", examples=["+442071234567"])
+    """Number that the called party sees. Empty: that of the trunk's account."""
+    caller_numbers: list[str] = Field(default=[], examples=[["+4420712345*"]])
+    """Further numbers that the phone or PBX may choose, in From or P-Preferred-Identity. A star at
+    the end makes a prefix.
+    """
+    anonymous: bool = False
+    """`true`: the called party sees no number, except in emergency calls."""
+    limits: LimitsConfig = LimitsConfig()
+    """Limits of the user's calls."""
 
     @model_validator(mode="after")
     def _one_secret(self) -> UserConfig:
@@ -347,5 +366,14 @@ class UserConfig(Table):
         """Return HA1 (MD5) of the user. `domain` is the realm."""
         if self.ha1:
             return self.ha1.by_algorithm()["MD5"]
+        return self._ha1("MD5", domain)
+
+    def sha256(self, domain: str) -> Secret | None:
+        """Return HA1 (SHA-256) of the user; None if the file has only the one with MD5."""
+        if self.ha1:
+            return self.ha1.by_algorithm().get("SHA-256")
+        return self._ha1("SHA-256", domain)
+
+    def _ha1(self, algorithm: str, domain: str) -> Secret:
         password = self.password.get_secret_value() if self.password else ""
-        return Secret(ha1("MD5", self.name, domain, Secret(password)))
+        return Secret(ha1(algorithm, self.name, domain, Secret(password)))

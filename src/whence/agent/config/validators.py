@@ -20,7 +20,12 @@ from pydantic import (
 from whence.agent.config import phone_numbers
 from whence.agent.config.uris import EDGE_TRANSPORTS, TOP_LEVEL, WRITE_TRANSPORT
 from whence.core.sip.sockets import AUTO, Advertised, is_reachable
-from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.core.sip.transport_address import (
+    WEBSOCKETS,
+    Transport,
+    TransportAddress,
+    canonical_ip,
+)
 from whence.ipc import decisions
 
 DAY_S = 86_400
@@ -46,7 +51,7 @@ def _socket(text: Any) -> TransportAddress:
         raise ValueError(
             f'"{text}" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"'
         ) from None
-    if socket.transport not in EDGE_TRANSPORTS:
+    if socket.transport not in (*EDGE_TRANSPORTS, *WEBSOCKETS):
         raise ValueError(
             f'"{text}": the edge has no sockets for {socket.transport}; {WRITE_TRANSPORT}'
         )
@@ -138,15 +143,38 @@ def check_nameserver(text: str) -> str:
     return text
 
 
+UNIX = "unix:"
+"""The beginning of an address of the API that is a Unix socket."""
+
+
 def check_api_address(text: str) -> str:
     """Check the address that the API listens on. Raises ValueError."""
-    host, _ = parse_ip_and_port(text)
-    if not ip_address(host).is_loopback:
-        raise ValueError(
-            f'"{text}" can be reached from outside, but the API has no login; '
-            'write a loopback address, "127.0.0.1:8088"'
-        )
+    if text.startswith(UNIX):
+        path = text.removeprefix(UNIX)
+        if not STATE_PATH.fullmatch(path) or len(path) > SOCKET_PATH_LIMIT:
+            raise ValueError(
+                f'"{path}" is not an absolute path of letters, digits and / _ . + -, of at most '
+                f'{SOCKET_PATH_LIMIT} characters; write "unix:/run/whence/api.sock"'
+            )
+        return text
+    parse_ip_and_port(text, "127.0.0.1:8088")
     return text
+
+
+def is_local_api(text: str) -> bool:
+    """Return whether only this machine reaches the API at a checked address."""
+    return text.startswith(UNIX) or ip_address(parse_ip_and_port(text)[0]).is_loopback
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:]{2,45}\]")
+
+
+def check_hosts(names: list[str]) -> list[str]:
+    """Check the names of the API, as a Host has them without port. Raises ValueError."""
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise ValueError(f'"{name}" is not a host name; write "whence.example.net"')
+    return [name.lower() for name in names]
 
 
 def check_keepalive(seconds: float) -> float:
@@ -156,6 +184,30 @@ def check_keepalive(seconds: float) -> float:
             f"{seconds:g} is not a valid interval; write 1 to 3600 seconds, or 0 for none"
         )
     return seconds
+
+
+def check_hep(text: str) -> str:
+    """Check the address of a capture server; an empty text is none. Raises ValueError."""
+    if text:
+        place = TransportAddress.parse(text)
+        if place.transport is not Transport.UDP or place.ip.is_unspecified:
+            raise ValueError(f'"{text}" is not an address over UDP; write "udp:192.0.2.60:9060"')
+    return text
+
+
+_MAIL_ADDRESS = re.compile(
+    r"[A-Za-z0-9_+=.~][A-Za-z0-9_+=.~-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}"
+)
+
+
+def check_mail_address(text: str) -> str:
+    """Check an e-mail address; an empty text is none. Raises ValueError.
+
+    An address is an argument of a program and a part of headers, so it has plain characters only.
+    """
+    if text and _MAIL_ADDRESS.fullmatch(text) is None:
+        raise ValueError(f'"{text}" is not an e-mail address; write "name@host.example"')
+    return text
 
 
 def check_webhook_url(text: str) -> str:

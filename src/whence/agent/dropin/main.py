@@ -21,8 +21,9 @@ from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
 from whence.agent.monitoring.alarms import Alarms
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
-from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
+from whence.agent.parts import AgentParts, Observers, acquire_agent_lock, api_tls
 from whence.agent.provisioning.reload import Reloaded
+from whence.agent.runtime import log_form
 from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import AsgiApp
 from whence.agent.runtime.state_directory import become_owner
@@ -45,10 +46,11 @@ def run(path: Path) -> None:
     state = path.absolute().parent / STATE
     become_owner(state)
     settings, doubts = load_trusted(path, load)
+    log_form.choose(settings.agent.log_format)
     for doubt in doubts:
         log.warning("%s", doubt)
     with acquire_agent_lock(state, settings.agent) as bound:
-        observers = Observers(settings.agent, state)
+        observers = Observers(settings.agent, state, has_ends=False)
         with (
             closing(SharedDirectory(state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver()) as receiver,
@@ -141,13 +143,14 @@ async def _serve(
         settings.numbers,
         check_clock=watch.check,
         observers=[observers.conflicts],
-        history_observers=[UacAlarms(observers.trunk_alarms)],
+        history_observers=[UacAlarms(observers.trunk_alarms), observers.stream],
     )
     observers.trunk_alarms.keep(monitor.__contains__)
     for trunk, registration in monitor:
         observers.trunk_alarms.changed(trunk, registration)
     reload = DropInReload(path, settings, directory, monitor)
-    parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
+    own, state = settings.agent, path.absolute().parent / STATE
+    parts = AgentParts(own, observers, directory, receiver, bound, reload, state, api_tls(own))
 
     async def kamailio_lives() -> bool:
         return monitor.lives()
@@ -166,7 +169,7 @@ async def _serve(
 
         return build
 
-    log.info("agent started, registers nothing; API at http://%s", settings.agent.api_listen)
+    log.info("agent started, registers nothing; API at %s", settings.agent.api_url)
     tasks = {"monitor": monitor.run(), "clock": watch.run()}
     await parts.run(load_api, tasks, keep_registrations)
     log.info("agent stopped")

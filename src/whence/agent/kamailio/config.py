@@ -13,12 +13,14 @@ from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.start import LOCATION_FILE, START_OPTIONS, TLS_FILE
 from whence.core.dialogs import cookie, native, record
 from whence.core.identification.decision import Reason
+from whence.core.monitoring.call_progress import EventKind
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.transport_address import WEBSOCKETS, Transport, TransportAddress
 from whence.core.sip.uri import host_text
-from whence.core.sip.via import RPORT_FLAG
+from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG, TO_PHONE_FLAG
 from whence.errors import OperatorError, UntrustedError
+from whence.ipc import call_events
 from whence.store import look_out
 from whence.store.directory import FILE
 from whence.trust import paths
@@ -46,6 +48,18 @@ SIMPLE_FLAG = 7
 
 NATIVE_FLAG = 8
 """Kamailio's flag of an INVITE whose dialog Kamailio itself began."""
+
+BY_USER = 3
+"""What the edge's `ksr_initial` returns for the call of a phone."""
+
+REWRITTEN = 2
+"""What its `ksr_in_dialog` returns for a request inside a call with a trunk."""
+
+SHIFTED = 3
+"""What it returns for a request that needs another CSeq at the trunk."""
+
+BUSY_CALL_S = 4 * 3600
+"""How long a call without any request counts for the limits of calls at once."""
 
 CONNECTION_S = GRANT_LIMIT_S + 60
 """How long a connection may be idle. A registrar that granted over it sends calls over it."""
@@ -81,6 +95,7 @@ def render(
         lstrip_blocks=True,
     )
     edge = settings.edge
+    calls_out = settings.calls_out
     dialog_places = _dialog_places(edge)
     udp = [socket for socket in edge.listen if socket.transport is Transport.UDP]
     has_one_socket = len(udp) == len(dialog_places) == 1
@@ -98,6 +113,7 @@ def render(
                 "advertised": {
                     str(socket): [one.host, one.port] for socket, one in edge.sockets.advertised
                 },
+                "calls_out": calls_out,
                 "limits": {
                     "connections": edge.connections,
                     "connections_per_source": edge.connections_per_source,
@@ -106,16 +122,24 @@ def render(
             }
         ),
         listen=[
-            {"address": str(socket), "advertise": _advertised(edge, socket)}
+            {"kamailio": _kamailio_socket(socket), "advertise": _advertised(edge, socket)}
             for socket in edge.listen
         ],
         agent_socket=edge.agent_socket,
+        calls_out=calls_out,
+        by_user=BY_USER,
+        rewritten=REWRITTEN,
+        shifted=SHIFTED,
+        busy_call_s=BUSY_CALL_S,
         known_answers=known_answers,
+        known_report=call_events.KNOWN,
+        event=EventKind,
         published_s=look_out.PUBLISHED_S,
         places=KNOWN_ANSWERS_LIMIT,
         queue_limit=UNREPORTED_LIMIT,
         longest_message=LONGEST_OF_KNOWN,
         dialog_s=cookie.RECORD_S,
+        hep=edge.hep.partition(":")[2],
         timer_c_ms=TIMER_C_MS,
         connection_s=CONNECTION_S,
         rport_flag=RPORT_FLAG,
@@ -152,6 +176,14 @@ def render(
         workers=edge.workers,
         tcp=edge.has_streams,
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
+        phones=settings.phones,
+        media=settings.media if settings.media.is_relayed else None,
+        no_media=Reason.MEDIA_UNAVAILABLE,
+        websockets=[socket for socket in edge.listen if socket.transport in WEBSOCKETS],
+        domain=edge.domain,
+        nat_flag=NAT_FLAG,
+        to_phone_flag=TO_PHONE_FLAG,
+        keepalive_flag=KEEPALIVE_FLAG,
         location=settings.state.absolute() / LOCATION_FILE,
         script=str(folder / SCRIPT),
     )
@@ -230,6 +262,13 @@ def _only_place(places: dict[str, str], udp: Sequence[TransportAddress]) -> str:
 def _list(words: Sequence[str]) -> str:
     """Write words with a blank around each, so that Kamailio finds a whole one."""
     return f" {' '.join(dict.fromkeys(words))} "
+
+
+def _kamailio_socket(socket: TransportAddress) -> str:
+    """Return a socket as Kamailio names it: a WebSocket begins as a connection over TCP or TLS."""
+    streams = {Transport.WS: "tcp", Transport.WSS: "tls"}
+    transport = streams.get(socket.transport, socket.transport)
+    return f"{transport}:{host_text(socket.ip_text)}:{socket.port}"
 
 
 def _advertised(edge: EdgeConfig, socket: TransportAddress) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from whence.agent.runtime.instants import rfc3339
 from whence.core.identification.conflicts import Conflict
 from whence.core.identification.decision import Reason, Rule
 from whence.core.monitoring.alarms import (
@@ -190,8 +191,8 @@ class Alarms:
         """The open alarms, the oldest first."""
         return sorted(self._open.values(), key=lambda raised: raised.id)
 
-    def since(self, id_: int, limit: int) -> list[RaisedAlarm]:
-        """Return the first `limit` alarms after the one with this id, by id.
+    def since(self, id_: int, limit: int | None = None) -> list[RaisedAlarm]:
+        """Return the first `limit` alarms after the one with this id, or all, by id.
 
         These are the open alarms, and the last `LIMIT` of the others.
         """
@@ -359,6 +360,22 @@ class WrongTokenAlarms:
                 self._alarms.raise_alarm(Alarm(kind, trunk, message.format(source=report.source)))
 
 
+class MediaAlarms:
+    """Raises an alarm when the edge refuses a call because rtpengine does not answer."""
+
+    def __init__(self, alarms: Alarms) -> None:
+        self._alarms = alarms
+
+    def receive(self, report: DecisionReport, _record: bytes) -> None:
+        """Raise the alarm of a call that was refused for that."""
+        if report.reason is Reason.MEDIA_UNAVAILABLE:
+            message = (
+                "rtpengine does not answer, so a call got a 503; start it, or write its "
+                "listen-ng into [media] rtpengine"
+            )
+            self._alarms.raise_alarm(Alarm(AlarmKind.MEDIA_UNAVAILABLE, None, message))
+
+
 def sentence(raised: RaisedAlarm) -> str:
     """Return an alarm, or its all-clear, as one line."""
     alarm = raised.alarm
@@ -373,14 +390,14 @@ def as_json(raised: RaisedAlarm) -> dict[str, object]:
     """Return an alarm in the API's names."""
     return {
         "id": raised.id,
-        "at": raised.at,
+        "at": rfc3339(raised.at),
         "status": raised.status,
         "lasting": raised.lasting,
         "kind": str(raised.alarm.kind),
         "trunk": raised.alarm.trunk,
         "message": raised.alarm.message,
         "left_out": raised.alarm.left_out,
-        "raised_at": raised.raised_at,
-        "cleared_at": raised.cleared_at,
+        "raised_at": rfc3339(raised.raised_at),
+        "cleared_at": None if raised.cleared_at is None else rfc3339(raised.cleared_at),
         "cleared_message": raised.cleared_message or None,
     }

@@ -1,51 +1,62 @@
-"""Keeps the last decisions of the edge, and counts all of them.
+"""Keeps the last calls, and counts all of them.
 
-Decisions on trunks' addresses and on unknown sources have a queue each. So a flood of unknown
-sources evicts no call of a trunk. A decision is kept as its record of some hundred bytes, and
+Calls of trunks' addresses and of users have a queue, and unknown sources another. So a flood of
+unknown sources evicts no call of a trunk. A call is kept as its record of some hundred bytes, and
 parsed when the API reads it.
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import logging
-import os
+import asyncio
+import heapq
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
-from pathlib import Path
+from itertools import chain, islice
 
+from whence.agent.monitoring.call_log import CallsFile
+from whence.agent.monitoring.call_record import EVERY, STATUSES, CallFilter, CallRecord
+from whence.agent.monitoring.call_stats import CallStats
+from whence.agent.monitoring.open_calls import Kept, OpenCalls
+from whence.core.identification.decision import Reason
+from whence.core.monitoring.call_progress import CallEvent, EventKind, Progress
 from whence.core.text import escape_untrusted
-from whence.errors import UntrustedError
 from whence.ipc import decisions
+from whence.ipc.call_events import CallOut
 from whence.ipc.decisions import DecisionKind, DecisionReport
-from whence.trust.paths import open_file
 
-log = logging.getLogger(__name__)
+OUT_OF_ORDER = 64
+"""How far records of several processes may be out of the order of their arrival."""
 
-FILE_LIMIT = 64 * 1024 * 1024
-"""The size at which `call_log_file` is renamed. Both files take twice that at most."""
+SWEEP_S = 10.0
+"""The time between two looks for lost calls."""
 
 SAME_LIMIT = 20
 """How many decisions with one Call-ID are returned."""
 
+AFTER_DECISION = frozenset({Reason.USER_NOT_REGISTERED, Reason.NO_SOCKET_FOR_TARGET})
+"""Reasons for which the edge refuses a call that it has identified."""
+
 
 @dataclass
 class Calls:
-    """The last decisions, at most `limit` of trunks' sources and as many of unknown sources."""
+    """The last calls, at most `limit` of trunks' sources and users, and as many of unknown sources.
+
+    `open_calls`: the calls in progress; None where the edge reports no ends (a drop-in).
+    """
 
     limit: int
     file: CallsFile | None = None
+    open_calls: OpenCalls | None = None
     decisions: Counter[tuple[DecisionKind, str, str]] = field(default_factory=Counter)
     """(kind, rule, trunk or an empty text) → the number of decisions."""
     last_call_at: dict[str, float] = field(default_factory=dict)
     """Trunk id → when its last call arrived."""
+    stats: CallStats = field(default_factory=CallStats)
 
     def __post_init__(self) -> None:
-        self._known: deque[bytes] = deque(maxlen=self.limit)
-        self._unknown_sources: deque[bytes] = deque(maxlen=self.limit)
+        self._known: deque[Kept] = deque(maxlen=self.limit)
+        self._unknown_sources: deque[Kept] = deque(maxlen=self.limit)
 
     def receive(self, report: DecisionReport, record: bytes) -> None:
         """Count one decision, and keep it."""
@@ -55,97 +66,125 @@ class Calls:
             self.last_call_at[trunk] = report.at
         if report.method == "OPTIONS" and report.kind is not DecisionKind.UNKNOWN:
             return  # a provider's check every few seconds is no call
-        (self._unknown_sources if report.kind is DecisionKind.UNKNOWN else self._known).append(
-            record
+        kept = Kept(record)
+        if report.kind is DecisionKind.UNKNOWN:
+            self._unknown_sources.append(kept)
+            return
+        if self.open_calls is not None and report.method == "INVITE":
+            if report.kind is DecisionKind.IDENTIFIED:
+                self._known.append(kept)
+                self._open(self.open_calls, kept, CallRecord(report, Progress()))
+                return
+            if report.reason in AFTER_DECISION or report.arrival in self.open_calls:
+                status = STATUSES.get(report.reason, 0)
+                failed = CallEvent(
+                    EventKind.FAILED, report.arrival, report.at, status, reason=report.reason
+                )
+                self.receive_event(failed)
+                return
+        self._known.append(kept)
+        self._write(kept)
+
+    def receive_call_out(self, call: CallOut, record: bytes) -> None:
+        """Keep the decision on a user's call."""
+        kept = Kept(record)
+        self._known.append(kept)
+        for trunk in call.planned[:1]:
+            self.last_call_at[trunk] = call.at
+        if call.refusal or self.open_calls is None:
+            self._over(kept)
+        else:
+            self._open(self.open_calls, kept, CallRecord(call, Progress()))
+
+    def receive_event(self, event: CallEvent) -> None:
+        """Take over what became of a call."""
+        if self.open_calls is not None:
+            for kept in self.open_calls.apply(event):
+                self._over(kept)
+
+    def kamailio_restarted(self, _reason: str) -> None:
+        """Note that no call rings any longer."""
+        if self.open_calls is not None:
+            self.open_calls.kamailio_restarted()
+
+    def restore(self) -> None:
+        """Take over the calls that were in progress when a former agent ended."""
+        if self.open_calls is not None:
+            self._known.extendleft(reversed(self.open_calls.restore()))
+
+    def turn_ended(self) -> None:
+        """Write what the last reports changed."""
+        if self.open_calls is not None:
+            self.open_calls.flush()
+
+    async def run(self) -> None:
+        """Take over the calls of a former agent, and close lost ones from time to time."""
+        self.restore()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.sweep()
+            self.turn_ended()
+
+    def sweep(self) -> None:
+        """Close the calls whose end will not be reported any more."""
+        if self.open_calls is not None:
+            for kept in self.open_calls.sweep():
+                self._over(kept)
+
+    def last(self, limit: int) -> list[CallRecord]:
+        """Return the last `limit` calls, the newest first."""
+        return list(islice(self.find(), limit))
+
+    def find(self, wanted: CallFilter = EVERY) -> Iterator[CallRecord]:
+        """Yield the calls that a filter wants, the newest first."""
+        newest = heapq.merge(
+            *(_sorted(queue) for queue in (self._known, self._unknown_sources)),
+            key=_at,
+            reverse=True,
         )
-        if self.file is not None and report.kind is not DecisionKind.UNKNOWN:
-            self.file.write(report)
+        return (call for call in newest if wanted.matches(call))
 
-    def last(self, limit: int) -> list[DecisionReport]:
-        """Return the last `limit` decisions, the newest first."""
-        newest = [
-            decisions.read(data)
-            for kept in (self._known, self._unknown_sources)
-            for _, data in zip(range(limit), reversed(kept), strict=False)
-        ]
-        return sorted(newest, key=lambda one: one.at, reverse=True)[:limit]
-
-    def of(self, call_id: str) -> list[DecisionReport]:
-        """Return the last decisions on requests with this Call-ID, the oldest first.
+    def of(self, call_id: str) -> list[CallRecord]:
+        """Return the last calls with this Call-ID, the oldest first.
 
         `call_id` is as it was sent, or escaped.
         """
         cut = decisions.bounded_call_id(call_id)
-        found = [decisions.read(data) for data in self._with(cut)]
-        return sorted(found, key=lambda one: one.at)[-SAME_LIMIT:]
+        return sorted(self._with(cut), key=_at)[-SAME_LIMIT:]
 
-    def _with(self, call_id: str) -> Iterator[bytes]:
+    def _open(self, open_calls: OpenCalls, kept: Kept, call: CallRecord) -> None:
+        for over in open_calls.add(kept, call):
+            self._over(over)
+
+    def _over(self, kept: Kept) -> None:
+        """Count a call that is over, and write its line."""
+        self.stats.count(kept.read())
+        self._write(kept)
+
+    def _write(self, kept: Kept) -> None:
+        if self.file is not None:
+            self.file.write(kept.read())
+
+    def _with(self, call_id: str) -> Iterator[CallRecord]:
         ending = call_id.encode("utf-8", "replace")
-        for data in chain(self._known, self._unknown_sources):
-            if data.endswith(ending) or b"\\" in ending:
-                sent = decisions.call_id_of(data)
-                if call_id in (sent, escape_untrusted(sent)):
-                    yield data
+        for kept in chain(self._known, self._unknown_sources):
+            if kept.data.endswith(ending) or b"\\" in ending:
+                call = kept.read()
+                if call_id in (call.call_id, escape_untrusted(call.call_id)):
+                    yield call
 
 
-class CallsFile:
-    """Decisions on what trunks' addresses sent, as lines of JSON, in a file of bounded size."""
-
-    def __init__(self, path: Path, limit: int = FILE_LIMIT) -> None:
-        self._path = path
-        self._limit = limit
-        self._failed = False
-        self.errors = 0
-        """Decisions that could not be written."""
-
-    def write(self, report: DecisionReport) -> None:
-        """Append one line. Where that fails, count it, and log the first failure."""
-        line = json.dumps(as_json(report)).encode("ascii") + b"\n"
-        try:
-            size = self._append(line)
-            if size >= self._limit:
-                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-        except (OSError, UntrustedError) as error:
-            self.errors += 1
-            if not self._failed:
-                why = error.strerror if isinstance(error, OSError) else error
-                log.error("%s: calls are not written: %s", self._path, why)  # noqa: TRY400
-            self._failed = True
-        else:
-            if self._failed:
-                log.info("%s: calls are written again", self._path)
-            self._failed = False
-
-    def _append(self, line: bytes) -> int:
-        """Append a whole line or none; return the size of the file. Raises: OSError."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        # Without a buffer: a full disk takes the start of a line, and the rest would follow later.
-        with os.fdopen(open_file(self._path, flags), "ab", buffering=0) as file:
-            before = file.tell()
-            written = file.write(line)
-            if written != len(line):
-                file.truncate(before)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return before + written
+def _sorted(queue: deque[Kept]) -> Iterator[CallRecord]:
+    """Yield the calls of a queue, the newest first. A record may be somewhat out of order."""
+    window: list[tuple[float, int, CallRecord]] = []
+    for number, kept in enumerate(reversed(queue)):
+        call = kept.read()
+        heapq.heappush(window, (-call.at, number, call))
+        if len(window) > OUT_OF_ORDER:
+            yield heapq.heappop(window)[2]
+    while window:
+        yield heapq.heappop(window)[2]
 
 
-def as_json(report: DecisionReport) -> dict[str, object]:
-    """Return a decision in the API's names, with its texts escaped."""
-    called = report.p_called_party_id
-    return {
-        "at": report.at,
-        "call_id": escape_untrusted(report.call_id),
-        "method": escape_untrusted(report.method),
-        "source": str(report.source),
-        "ruri": escape_untrusted(report.ruri),
-        "to": escape_untrusted(report.to) if report.to is not None else None,
-        "p_called_party_id": escape_untrusted(called) if called is not None else None,
-        "headers": [escape_untrusted(line) for line in report.headers.split("\n") if line],
-        "decision": str(report.kind),
-        "trunk": report.trunk,
-        "rule": report.rule,
-        "reason": report.reason,
-        "message": report.message,
-        "named": list(report.named),
-        "from_cache": report.from_cache,
-    }
+def _at(call: CallRecord) -> float:
+    return call.at

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from whence.agent.monitoring.report_socket import Connection, ReportSocket
+from whence.core.monitoring.call_progress import CallEvent
 from whence.errors import InvalidReportError
-from whence.ipc import decisions, notices, restarts
+from whence.ipc import call_events, decisions, notices, restarts
+from whence.ipc.call_events import CallOut
 from whence.ipc.decisions import DecisionReport
 from whence.ipc.notices import Notice
 
@@ -43,6 +45,19 @@ class DecisionListener(Protocol):
         """Act on a decision of the edge. `record`: the report as it was written."""
 
 
+class CallListener(Protocol):
+    """Acts on what becomes of calls. Called in the loop; it must not wait, nor raise."""
+
+    def receive_call_out(self, call: CallOut, record: bytes, /) -> None:
+        """Act on the decision on a user's call. `record`: the report as it was written."""
+
+    def receive_event(self, event: CallEvent, /) -> None:
+        """Act on an event of a call."""
+
+    def turn_ended(self) -> None:
+        """Act after all reports of one read."""
+
+
 class NoticeListener(Protocol):
     """Acts on notices of the edge. Called in the loop; it must not wait, nor raise."""
 
@@ -57,6 +72,10 @@ class RestartListener(Protocol):
         """Act on a restart. `reason` says how Kamailio ended before."""
 
 
+_Report = DecisionReport | CallOut | CallEvent
+_Found = tuple[_Report, bytes]
+
+
 class DecisionReceiver:
     """Reads the messages of the edge, and passes their reports on."""
 
@@ -66,6 +85,7 @@ class DecisionReceiver:
         listeners: Sequence[DecisionListener] = (),
         notice_listeners: Sequence[NoticeListener] = (),
         restart_listeners: Sequence[RestartListener] = (),
+        call_listeners: Sequence[CallListener] = (),
     ) -> None:
         """Make the socket at `path`. This replaces the socket of a former agent.
 
@@ -74,6 +94,7 @@ class DecisionReceiver:
         self._listeners = listeners
         self._notice_listeners = notice_listeners
         self._restart_listeners = restart_listeners
+        self._call_listeners = call_listeners
         self.kamailio_restarts = 0
         """Restarts of Kamailio that `whence run` reported."""
         self._nap: asyncio.TimerHandle | None = None
@@ -137,7 +158,7 @@ class DecisionReceiver:
 
         Return how long the agent may sleep now; None where nothing waited.
         """
-        found: list[tuple[DecisionReport, bytes]] = []
+        found: list[_Found] = []
         read: list[tuple[Connection, int]] = []
         naps_s: list[float] = []
         for connection in self._socket.ready():
@@ -147,16 +168,29 @@ class DecisionReceiver:
             naps_s.append(0.0 if connection.has_more else long_s)
         found.sort(key=lambda one: one[0].at)  # the workers' reports, in the order of the calls
         for report, record in found:
-            for listener in self._listeners:
-                listener.receive(report, record)
+            self._pass_on(report, record)
+        if found:
+            for listener in self._call_listeners:
+                listener.turn_ended()
         for connection, reports in read:
             if reports:
                 connection.confirm(reports)
         self._socket.remove_ended()
         return min(naps_s, default=None)
 
-    def _take(self, data: bytes, found: list[tuple[DecisionReport, bytes]]) -> int:
-        """Read one message, and add its decisions to `found`.
+    def _pass_on(self, report: _Report, record: bytes) -> None:
+        if isinstance(report, DecisionReport):
+            for listener in self._listeners:
+                listener.receive(report, record)
+        elif isinstance(report, CallOut):
+            for call_listener in self._call_listeners:
+                call_listener.receive_call_out(report, record)
+        else:
+            for call_listener in self._call_listeners:
+                call_listener.receive_event(report)
+
+    def _take(self, data: bytes, found: list[_Found]) -> int:
+        """Read one message, and add its reports to `found`.
 
         Return for how many reports it accounts, with those that were lost before.
         """
@@ -173,7 +207,7 @@ class DecisionReceiver:
         self.dropped += dropped
         for record in records:
             try:
-                found.append((decisions.read(record), record))
+                found.append((_read(record), record))
             except InvalidReportError as error:
                 self._count_invalid(error)
         return dropped + len(records)
@@ -194,3 +228,12 @@ class DecisionReceiver:
         self.invalid += 1
         if self.invalid == 1:
             log.warning("invalid decision report (%s); is Kamailio of this version?", error)
+
+
+def _read(record: bytes) -> _Report:
+    """Read one record. Raises InvalidReportError."""
+    if call_events.is_event(record):
+        return call_events.read(record)
+    if call_events.is_call_out(record):
+        return call_events.read_call_out(record)
+    return decisions.read(record)

@@ -32,6 +32,7 @@ from whence.store.directory import Directory
 from whence.version import version
 
 if TYPE_CHECKING:
+    from whence.agent.monitoring.mail import Mail
     from whence.agent.monitoring.webhook import Webhook
 
 
@@ -281,8 +282,9 @@ class DecisionMetrics(Collector):
 class AlarmMetrics(Collector):
     """Alarms, and their delivery to the webhook."""
 
-    def __init__(self, alarms: Alarms, webhook: Webhook | None) -> None:
+    def __init__(self, alarms: Alarms, webhook: Webhook | None, mail: Mail | None = None) -> None:
         self._alarms = alarms
+        self._mail = mail
         self._webhook = webhook
 
     def collect(self) -> Iterable[Metric]:
@@ -300,6 +302,16 @@ class AlarmMetrics(Collector):
         for kind in sorted(CONDITIONS):
             open_alarms.add_metric([kind], open_kinds[kind])
         yield open_alarms
+        if self._mail is not None:
+            yield GaugeMetricFamily(
+                "whence_mail_waiting", "Alarms that wait for a mail.", self._mail.waiting
+            )
+            yield CounterMetricFamily(
+                "whence_mails_sent", "Mails that `sendmail` accepted.", self._mail.sent
+            )
+            yield CounterMetricFamily(
+                "whence_mail_failures", "Runs of `sendmail` that failed.", self._mail.failures
+            )
         if self._webhook is not None:
             yield GaugeMetricFamily(
                 "whence_webhook_waiting", "Alarms that wait for delivery.", self._webhook.waiting

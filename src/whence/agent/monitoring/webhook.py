@@ -13,7 +13,7 @@ import json
 import logging
 import ssl
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +60,18 @@ class PostStore(Protocol):
 class Webhook:
     """Posts alarms to one URL. It observes the alarms."""
 
-    def __init__(self, url: str, token_file: str = "", first_wait_s: float = FIRST_WAIT_S) -> None:
-        """`token_file` contains the bearer token. It is read again for each POST."""
+    def __init__(
+        self,
+        url: str,
+        token_file: str = "",
+        first_wait_s: float = FIRST_WAIT_S,
+        form: Callable[[Mapping[str, object]], Mapping[str, object]] | None = None,
+    ) -> None:
+        """`token_file` contains the bearer token. It is read again for each POST.
+
+        `form`: makes the body of a POST of an alarm; None: the alarm itself is the body.
+        """
+        self._form = form
         self._url = url
         self._host = urlsplit(url).hostname  # the rest of a URL may be a secret
         self._token_file = Path(token_file) if token_file else None
@@ -153,7 +163,8 @@ class Webhook:
             headers["Authorization"] = f"Bearer {webhook_token(self._token_file)}"
         async with asyncio.timeout(ANSWER_S):
             # The body is not read, so that an endless one does no harm.
-            async with client.stream("POST", self._url, json=post.body, headers=headers) as answer:
+            body = post.body if self._form is None else self._form(post.body)
+            async with client.stream("POST", self._url, json=body, headers=headers) as answer:
                 return answer.status_code
 
     def _log_failure(self, why: str) -> None:

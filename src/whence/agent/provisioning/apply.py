@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from whence.agent.provisioning.fingerprint import fingerprint
-from whence.agent.provisioning.rows import trunk_row, user_row
+from whence.agent.provisioning.rows import outbound_rows, trunk_row, user_row
 from whence.agent.registration.entry import StoredTrunk
 from whence.agent.registration.service import RegistrationService
 from whence.core.registration.model import Registration
@@ -161,6 +161,7 @@ def write(
             removed=before.keys() - credentials.keys(),
             replaced=replaced,
             number_headers=further_number_headers(t.number_headers for t in settings.trunks),
+            outbound=outbound_rows(settings),
         ),
         now,
     )

@@ -11,8 +11,8 @@ from whence.core.sip.digest import Credentials
 def fingerprint(key: str, credentials: Credentials) -> str:
     """Return a keyed hash of 16 bits, in hex, which changes with most changes. `key`: in hex.
 
-    It is short because only the settings file may hold a password. With it, a thief of
-    the directory and the key can discard most guesses of a password, but confirm none.
+    It is short because the database alone must not show a password. With it, a thief of the
+    database can discard most guesses of a password, but confirm none.
     """
     secrets = (credentials.password, *(ha1 for _, ha1 in credentials.ha1))
     revealed = [secret.reveal() if secret else "" for secret in secrets]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from whence.agent.provisioning.numbers import account_forms, number_forms, number_style
-from whence.core.settings import TrunkSettings, UserSettings
+from whence.core.settings import NodeSettings, TrunkSettings, UserSettings
+from whence.store.outbound import OutboundRows, OutboundTrunkRow
 from whence.store.rows import NumberRow, TrunkRow, UserRow
 
 
@@ -35,4 +36,22 @@ def trunk_row(trunk: TrunkSettings, fingerprint: str, now: float) -> TrunkRow:
 
 def user_row(user: UserSettings) -> UserRow:
     """Return the row of one user."""
-    return UserRow(user.name, user.domain, user.ha1)
+    return UserRow(user.name, user.domain, user.ha1, user.sha256, user.caller)
+
+
+def outbound_rows(settings: NodeSettings) -> OutboundRows:
+    """Return the rows for users' calls; no row where users may call no numbers.
+
+    Every enabled trunk has one, also if no user has it. The provider of an inbound call may
+    challenge requests in its dialog.
+    """
+    if not settings.calls_out:
+        return OutboundRows()
+    return OutboundRows(
+        settings.routing,
+        [
+            OutboundTrunkRow(trunk.outbound, trunk.credentials, trunk.tls_name)
+            for trunk in settings.trunks
+            if trunk.outbound is not None and trunk.enabled
+        ],
+    )

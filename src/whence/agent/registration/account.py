@@ -8,7 +8,7 @@ from types import MappingProxyType
 from whence.core.registration.model import Account
 from whence.core.settings import TrunkSettings
 from whence.core.sip.sockets import EdgeSockets
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.transport_address import SERVER_TRANSPORTS, Transport, TransportAddress
 from whence.core.sip.uri import Uri
 
 
@@ -24,7 +24,7 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
         make_contact(trunk, token, socket, sockets.place_of(socket)),
         trunk.credentials,
         trunk.expires_s,
-        server.host.removesuffix("."),  # a certificate names a host without it
+        trunk.tls_name,
         trunk.rewrites_contact,
         trunk.request_port,
         trunk.headers,
@@ -33,7 +33,7 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
 
 _PARAMS: Mapping[Transport, Mapping[str, str]] = {
     transport: MappingProxyType({} if transport is Transport.UDP else {"transport": str(transport)})
-    for transport in Transport
+    for transport in SERVER_TRANSPORTS.values()
 }
 """The parameters of our Contact: one object for all trunks."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from whence.agent.registration.entry import Entry, shared
+from whence.agent.registration.messages import uri_text
 from whence.agent.registration.observers import HistoryObserver, RegistrationObserver
 from whence.agent.registration.outcome import AttemptOutcome, outcome_of
 from whence.agent.registration.public_address import PublicAddresses
@@ -85,6 +86,12 @@ class _Step(NamedTuple):
     after: Registration
     actions: Sequence[Action]
     events: tuple[HistoryEvent, ...]
+
+
+def _learned_contact(taken: _Step) -> str:
+    """Return the Contact of a REGISTER that taught an address; empty for any other step."""
+    learns = any(isinstance(action, Learn) for action in taken.actions)
+    return uri_text(taken.entry.account.contact) if learns else ""
 
 
 class RegistrationSteps:
@@ -216,6 +223,7 @@ class RegistrationSteps:
                 str(one.entry.socket or listen[0]),
                 one.at,
                 events=one.events,
+                contact=_learned_contact(one),
             )
             for one in steps
             if not one.entry.leaving

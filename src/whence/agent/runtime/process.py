@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import os
 import signal
 import socket
+import ssl
+import stat
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from whence.agent.runtime import sighup
-from whence.errors import OperatorError
+from whence.errors import OperatorError, UntrustedError
+from whence.trust import paths
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from whence.agent.config.models import MonitoringConfig
@@ -20,6 +29,8 @@ def api_socket(agent: MonitoringConfig) -> socket.socket:
 
     Raises: OperatorError where its address cannot be used.
     """
+    if agent.api_socket is not None:
+        return _unix_socket(agent.api_socket)
     host, port = agent.api_place
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,11 +39,47 @@ def api_socket(agent: MonitoringConfig) -> socket.socket:
         bound.listen(64)
     except OSError as error:
         bound.close()
-        raise OperatorError(
-            f"the API's address {agent.api_listen} cannot be used: {error.strerror}; stop what "
-            "listens there, or name another one as agent api_listen"
-        ) from None
+        raise _unusable(agent.api_listen, error.strerror) from None
     return bound
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """Bind a Unix socket, which the user and the group of this process may connect to."""
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        with paths.directory(path.parent):
+            _remove_unused(path)
+            bound.bind(str(path))
+            path.chmod(0o660)
+            bound.listen(64)
+    except (OSError, UntrustedError) as error:
+        bound.close()
+        why = error.strerror if isinstance(error, OSError) else error
+        raise _unusable(str(path), str(why)) from None
+    return bound
+
+
+def _remove_unused(path: Path) -> None:
+    """Remove the socket of a process that ended. Raises: OSError where one listens there."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "there is another file")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _unusable(place: str, why: str | None) -> OperatorError:
+    return OperatorError(
+        f"the API's address {place} cannot be used: {why}; stop what listens there, or name "
+        "another one as agent api_listen"
+    )
 
 
 AsgiMessage = MutableMapping[str, Any]
@@ -54,7 +101,28 @@ class AsgiApp(Protocol):
 LoadApi = Callable[[], Callable[[], AsgiApp]]
 """Imports what the API needs, in any thread, and returns what builds it in the event loop."""
 
-Serve = Callable[[AsgiApp, socket.socket, asyncio.Event], Awaitable[None]]
+Serve = Callable[[AsgiApp, socket.socket, asyncio.Event, ssl.SSLContext | None], Awaitable[None]]
+
+
+class ApiTls:
+    """The certificate of the API. `renew` reads it again."""
+
+    def __init__(self, certificate: str, key: str) -> None:
+        """Read it. Raises: OSError, which includes that it is wrong."""
+        self._certificate, self._key = certificate, key
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.load_cert_chain(certificate, key)
+
+    def renew(self) -> None:
+        """Read the certificate again, for new connections. A wrong one is logged, and not used."""
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                self._certificate, self._key
+            )
+            self.context.load_cert_chain(self._certificate, self._key)
+        except OSError as error:
+            log.error("the API keeps its former certificate: %s", error)  # noqa: TRY400
+
 
 API_AFTER_S = 10.0
 """The latest load of the API after the start, in seconds."""
@@ -68,9 +136,13 @@ class ApiServer:
     API after `API_AFTER_S`, before an upgrade replaces the packages on the disk.
     """
 
-    def __init__(self, load: LoadApi, bound: socket.socket) -> None:
+    def __init__(
+        self, load: LoadApi, bound: socket.socket, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`tls`: with the certificate of the API; None: it has none."""
         self._load = load
         self._bound = bound
+        self._tls = tls
         self._wanted, self._stopping = asyncio.Event(), asyncio.Event()
 
     async def run(self, after_s: float = API_AFTER_S) -> None:
@@ -79,7 +151,7 @@ class ApiServer:
         if self._stopping.is_set():
             return
         serve, build = await asyncio.to_thread(self._import)
-        await serve(build(), self._bound, self._stopping)
+        await serve(build(), self._bound, self._stopping, self._tls)
 
     def stop(self) -> None:
         """End `run`, after the answers to current requests."""
@@ -110,13 +182,14 @@ async def run_until_signal(
     parts: Mapping[str, Coroutine[Any, Any, None]],
     on_sighup: Callable[[], None],
     last: Callable[[], Awaitable[None]],
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Run each of the named `parts`, and serve the API, until SIGINT or SIGTERM.
 
     A SIGHUP calls `on_sighup`. At the end, the parts are cancelled. Then `last` runs, while the API
     still answers.
     """
-    server = ApiServer(load_api, bound)
+    server = ApiServer(load_api, bound, tls)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

@@ -10,17 +10,24 @@ from whence.agent.kamailio.start import CONFIG_FILE, LOCATION_FILE, TLS_FILE
 from whence.agent.runtime.lock import LOCK_FILE, RUN_LOCK_FILE
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc.decisions import SOCKET_FILE
-from whence.store import look_out
+from whence.store import look_out, provisioned
 from whence.store.directory import FILE
 from whence.store.schema import GENERATION_FILE
 from whence.trust import paths
-from whence.trust.ownership import DATABASE_SUFFIXES
+from whence.trust.ownership import DATABASE_SUFFIXES, ROOT, owner_chosen_by_root
 from whence.trust.paths import Users, user_name
+
+API_FILES = (
+    *("api-tokens.json", "api-tokens.lock", "audit.json", "audit.json.1", "provisioned.key"),
+    *(provisioned.FILE + suffix for suffix in DATABASE_SUFFIXES),
+)
+"""The files of agent.access, and of what the API provisioned."""
 
 STATE_FILES = (
     *(FILE + suffix for suffix in DATABASE_SUFFIXES),
     *(LOCATION_FILE + suffix for suffix in DATABASE_SUFFIXES),
     *(GENERATION_FILE, look_out.FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
+    *API_FILES,
 )
 """Every file that is opened or made in a state directory, the sockets excepted."""
 
@@ -42,9 +49,11 @@ def prepare_state(state: Path) -> None:
             raise _cannot_be_written(state) from None
         raise _cannot_be_used(state, error) from None
     except OSError as error:
+        us = user_name(os.geteuid())
+        by = f": install -d -m 700 -o {us} {state}" if isinstance(error, PermissionError) else ""
         raise OperatorError(
             f"the state directory {state} cannot be made: {error.strerror}; make it for this "
-            "user, or name another one as agent state_dir"
+            f"user{by}, or name another one as agent state_dir"
         ) from None
     if not writable:
         raise _cannot_be_written(state)
@@ -67,8 +76,8 @@ def state_doubt(state: Path, users: Users) -> str:
         raise _cannot_be_used(state, error) from None
     except OSError:
         return ""  # missing, or not readable by us: the start reports it
-    if owner in users:
-        return ""
+    if owner in users or (os.geteuid() == ROOT and owner == owner_chosen_by_root(state)):
+        return ""  # `whence run` of root becomes that owner
     name = user_name(owner)
     return (
         f"the state directory {state} belongs to user {name}; run Kamailio and the agent as that "
@@ -77,8 +86,10 @@ def state_doubt(state: Path, users: Users) -> str:
 
 
 def _cannot_be_written(state: Path) -> OperatorError:
+    us = os.geteuid()
+    by = f": chown -R {user_name(us)}: {state}" if state.stat().st_uid != us else ""
     return OperatorError(
-        f"the state directory {state} cannot be written; give it to this user, or name another "
+        f"the state directory {state} cannot be written; give it to this user{by}, or name another "
         "one as agent state_dir"
     )
 

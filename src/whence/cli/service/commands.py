@@ -10,12 +10,23 @@ from whence.cli.options import FileOption
 from whence.cli.service import start
 
 
-def run(config: FileOption) -> None:
+def run(
+    config: FileOption,
+    user: Annotated[
+        str,
+        typer.Option(
+            metavar="USER",
+            envvar=start.USER_VARIABLE,
+            help="The user that both run as, if root starts them. root: for containers.",
+            show_default="owner of the state directory, or whence",
+        ),
+    ] = "",
+) -> None:
     """Start Kamailio and the agent, and keep both running until SIGINT or SIGTERM.
 
     SIGHUP reads the file again.
     """
-    start.run(str(config))
+    start.run(str(config), user)
 
 
 def agent(

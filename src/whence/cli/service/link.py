@@ -1,7 +1,8 @@
 """What the first agent of a `whence run` sends to that process, over a pair of sockets.
 
 The agent reads the settings and checks that all can start. Then it sends `Prepared` with the locked
-file of the state directory, and later that it is up. If it ends before, the socket is closed.
+file of the state directory, and later that it is up. After each SIGHUP it sends that it has read
+the file again. When it ends, the socket is closed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 _UP = b"up"
+_RELOADED = b"reloaded"
 _LIMIT = 4096
 
 
@@ -26,6 +28,8 @@ class Prepared(NamedTuple):
     """The number of trunks."""
     connections: int
     """The most inbound connections of Kamailio; 0: it listens on UDP only."""
+    log_format: str
+    """The form of log lines: `text` or `json`."""
 
 
 class RunLink:
@@ -42,10 +46,16 @@ class RunLink:
         socket.send_fds(self._socket, [text.encode()], [lock_fd])
 
     def up(self) -> None:
-        """Send that Kamailio answers and the directory can be written. Close the link."""
+        """Send that Kamailio answers and the directory can be written."""
+        self._send(_UP)
+
+    def reloaded(self) -> None:
+        """Send that a SIGHUP was handled. A faulty file changed nothing, and the log has it."""
+        self._send(_RELOADED)
+
+    def _send(self, message: bytes) -> None:
         with suppress(OSError):  # `whence run` may be stopping, and read no more
-            self._socket.send(_UP)
-        self.close()
+            self._socket.send(message, socket.MSG_DONTWAIT)
 
     def close(self) -> None:
         """Close this end."""
@@ -58,12 +68,14 @@ class AgentLink:
     def __init__(self) -> None:
         self._socket, self._other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.is_up = False
+        self.is_open = True
+        """Whether the first agent has the other end."""
         self.lock_fd = -1
         """The descriptor that holds the lock of the state directory, until this process ends."""
 
     @property
     def fd(self) -> int:
-        """The descriptor on which to wait for `receive_up`."""
+        """The descriptor on which to wait for `receive`."""
         return self._socket.fileno()
 
     @property
@@ -79,12 +91,18 @@ class AgentLink:
             return None
         self.lock_fd = fds[0]
         os.set_inheritable(self.lock_fd, False)
-        decision_socket, kamailio_config, trunks, connections = data.decode().split("\n")
-        return Prepared(decision_socket, kamailio_config, int(trunks), int(connections))
+        decision_socket, config, trunks, connections, log_format = data.decode().split("\n")
+        return Prepared(decision_socket, config, int(trunks), int(connections), log_format)
 
-    def receive_up(self) -> None:
-        """Note in `is_up` whether the agent is up; without a message it has ended."""
-        self.is_up = self._socket.recv(_LIMIT) == _UP
+    def receive(self) -> bool:
+        """Receive one message. Return whether it is the end of a reload.
+
+        `is_up` notes the first report, and `is_open` the end of the agent.
+        """
+        message = self._socket.recv(_LIMIT)
+        self.is_up |= message == _UP
+        self.is_open = bool(message)
+        return message == _RELOADED
 
     def close(self) -> None:
         """Close this end, and the agent's if it was not inherited."""

@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from whence.agent.config.load import load
 from whence.agent.config.models import Config
 from whence.agent.config.to_core import LoadedSettings
 from whence.agent.kamailio.config import render, write, write_tls_config
 from whence.agent.kamailio.start import CONFIG_FILE, LOCATION_FILE, command
+from whence.agent.provisioning.provisioned import load_with_api
 from whence.agent.runtime.lock import LOCK_FILE, RUN_LOCK_FILE, alone
 from whence.agent.runtime.process import api_socket
 from whence.agent.runtime.state_directory import prepare_state
@@ -35,10 +35,19 @@ OLDEST_KAMAILIO = (5, 6)
 LEFTOVERS_S = 10.0
 RELEASE_S = 1.0
 
+_BIND_PROBLEMS = {
+    errno.EADDRINUSE: "is in use; stop the program that listens there (ss -lnp shows it)",
+    errno.EACCES: (
+        "cannot be used: a port below 1024 needs CAP_NET_BIND_SERVICE; add it to the unit "
+        "(AmbientCapabilities=)"
+    ),
+}
+
 _PACKAGE_OF_MODULE = {
     "app_python3": "kamailio-python3-modules",
     "db_sqlite": "kamailio-sqlite-modules",
     "tls": "kamailio-tls-modules",
+    "websocket": "kamailio-websocket-modules",
 }
 
 
@@ -50,7 +59,7 @@ def prepare(file: Path, link: RunLink) -> LoadedSettings:
 
     Raises: ConfigError, OperatorError.
     """
-    loaded = LoadedSettings.of(*load_trusted(file, load))
+    loaded = LoadedSettings.of(*load_trusted(file, load_with_api))
     settings = loaded.config
     prepare_state(settings.state)
     kamailio_version()
@@ -76,6 +85,7 @@ def _prepared(loaded: LoadedSettings) -> Prepared:
         kamailio_config=str(settings.state / CONFIG_FILE),
         trunks=len(loaded.node.trunks),
         connections=settings.edge.connections if settings.edge.has_streams else 0,
+        log_format=settings.agent.log_format,
     )
 
 
@@ -170,10 +180,9 @@ def port_is_free(wanted: TransportAddress) -> None:
         try:
             probe.bind((str(wanted.ip), wanted.port))
         except OSError as error:
-            problem = (
-                "is in use; stop the program that listens there (ss -lnp shows it)"
-                if error.errno == errno.EADDRINUSE
-                else f"cannot be used: {error.strerror}; name an address of this machine"
+            problem = _BIND_PROBLEMS.get(
+                error.errno or 0,
+                f"cannot be used: {error.strerror}; name an address of this machine",
             )
             raise OperatorError(f"the socket {wanted} {problem}, or name another one") from None
 

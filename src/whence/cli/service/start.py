@@ -6,9 +6,13 @@ That library takes longer to import than the rest of a start, and stays in memor
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
+
+USER_VARIABLE = "WHENCE_USER"
+"""The environment variable that stands for `--user`."""
 
 
 def read_arguments(arguments: Sequence[str]) -> partial[None] | None:
@@ -17,8 +21,10 @@ def read_arguments(arguments: Sequence[str]) -> partial[None] | None:
     Returns None for other forms: `commands.py` accepts them, explains faults, and has the help.
     """
     match arguments:
+        case ["run", "--user", user, *rest] if user[:1].isalpha() and (file := _file(rest)):
+            return partial(run, file, user)
         case ["run", *rest] if file := _file(rest):
-            return partial(run, file)
+            return partial(run, file, os.environ.get(USER_VARIABLE, ""))
         case ["agent", *rest, "--track-only"] | ["agent", "--track-only", *rest] if file := _file(
             rest
         ):
@@ -46,13 +52,16 @@ def _link_fd(option: str) -> int:
     return int(digits) if digits != option and digits.isdecimal() else 0
 
 
-def run(file: str) -> None:
+def run(file: str, user: str = "") -> None:
     """Run Kamailio and the agent until SIGINT or SIGTERM.
 
+    `user`: as whom, if root starts it; empty: `become_user` finds one.
     Raises: ConfigError, OperatorError, SystemExit.
     """
+    from whence.cli.service.run_as import become_user
     from whence.cli.service.supervisor import supervise
 
+    become_user(file, user)
     sys.exit(supervise(file))
 
 
@@ -94,4 +103,4 @@ def first_agent(file: str, link_fd: int) -> None:
     settings = preflight.prepare(Path(file), link)
     from whence.agent import main  # Kamailio starts meanwhile
 
-    main.run_loaded(Path(file), settings, link.up)
+    main.run_loaded(Path(file), settings, link.up, link.reloaded)

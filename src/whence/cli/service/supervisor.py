@@ -17,10 +17,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from whence.agent.kamailio.start import command
+from whence.agent.runtime import log_form
 from whence.cli.service import console
 from whence.cli.service.child import Child
 from whence.cli.service.event_loop import EventLoop
 from whence.cli.service.link import AgentLink, Prepared
+from whence.cli.service.notify import ServiceManager
 from whence.cli.service.reporters import RestartReporter, UnreadableReporter
 from whence.errors import OperatorError
 
@@ -42,6 +44,7 @@ def supervise(file: str) -> int:
     Raises: OperatorError: they do not start.
     """
     os.environ["PATH"] += ":/usr/sbin:/sbin"
+    manager = ServiceManager()
     loop, link = EventLoop(), AgentLink()
     # SIGKILL: at a SIGTERM, which an operator's stop sends, the agent unregisters all trunks.
     agent = Child("agent", [*_whence(), "agent", f"--config={file}"], signal.SIGKILL, loop)
@@ -50,7 +53,8 @@ def supervise(file: str) -> int:
     if prepared is None:
         link.close()
         return _status_of(agent, loop)
-    _Node(loop, agent, link, prepared).run()
+    log_form.choose(prepared.log_format)
+    _Node(loop, agent, link, prepared, manager).run()
     return 0
 
 
@@ -66,9 +70,16 @@ def _status_of(agent: Child, loop: EventLoop) -> int:
 class _Node:
     """Kamailio and the agent, from the end of the checks on."""
 
-    def __init__(self, loop: EventLoop, agent: Child, link: AgentLink, prepared: Prepared) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        agent: Child,
+        link: AgentLink,
+        prepared: Prepared,
+        manager: ServiceManager,
+    ) -> None:
         self._loop, self._link, self._prepared = loop, link, prepared
-        self._agent = agent
+        self._agent, self._manager = agent, manager
         self._kamailio = Child(
             "kamailio",
             command(prepared.kamailio_config),
@@ -78,19 +89,20 @@ class _Node:
             unreadable=UnreadableReporter(prepared.decision_socket),
             restarted=RestartReporter(prepared.decision_socket),
         )
-        self._stopping = False
+        self._stopping = self._reloading = False
 
     def run(self) -> None:
         """Run both until SIGINT or SIGTERM. Raises: OperatorError: they do not start."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.on_signal(number, self._stop)
-        self._loop.on_signal(signal.SIGHUP, self._agent.send_sighup)
+        self._loop.on_signal(signal.SIGHUP, self._reload)
         try:
             raise_file_limit(self._prepared.connections, [0, self._agent.pid])
             self._kamailio.start()
             self._until_up()
             keep_running(self._loop, (self._kamailio, self._agent), lambda: self._stopping)
         finally:
+            self._manager.stopping()
             self._kamailio.release()
             # The agent first: it unregisters through Kamailio.
             self._agent.stop(AGENT_STOP_S)
@@ -100,27 +112,46 @@ class _Node:
     def _stop(self) -> None:
         self._stopping = True
 
+    def _reload(self) -> None:
+        """Pass SIGHUP on. The first agent reports the end; one that was restarted has no link."""
+        if not self._link.is_up:  # the start is not complete, and ends with the same report
+            self._agent.send_sighup()
+            return
+        self._manager.reloading()
+        self._reloading = True
+        self._agent.send_sighup()
+        if not self._link.is_open:
+            self._end_reload()
+
+    def _end_reload(self) -> None:
+        if self._reloading and not self._stopping:
+            self._manager.ready()
+        self._reloading = False
+
     def _until_up(self) -> None:
         """Wait until the agent reports that Kamailio answers and the directory can be written."""
         within_s = START_S + START_PER_TRUNK_S * self._prepared.trunks
-        self._loop.add_reader(self._link.fd, self._receive_up)
+        self._loop.add_reader(self._link.fd, self._receive)
         if not self._loop.run_until(self._is_settled, within_s):
             raise OperatorError(
                 f"Kamailio and the agent did not start in {within_s:.0f} s; their lines "
                 "above say why"
             )
-        self._loop.remove_reader(self._link.fd)
-        self._link.close()
         if self._stopping:
             return
         for child in (self._kamailio, self._agent):
             if not child.running:
                 raise OperatorError(f"{child.name} did not start; its last lines are above")
         console.info("up: Kamailio and the agent answer")
+        self._manager.ready()
 
-    def _receive_up(self) -> None:
-        self._link.receive_up()
-        self._loop.remove_reader(self._link.fd)
+    def _receive(self) -> None:
+        reloaded = self._link.receive()
+        if not self._link.is_open:
+            self._loop.remove_reader(self._link.fd)
+            self._link.close()
+        if reloaded or not self._link.is_open:  # an agent that ends leaves no reload unfinished
+            self._end_reload()
 
     def _is_settled(self) -> bool:
         both_run = self._kamailio.running and self._agent.running

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 from whence.core.dialogs import native
+from whence.core.dialogs.arrival import Arrival
 from whence.core.dialogs.record import Side
 from whence.core.mac import is_same, mac
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri
 
 PARAM = "whence"
@@ -22,20 +25,27 @@ PARAM = "whence"
 KIND = "a"
 
 
-_TIME_LENGTH = 12
+_TIME_LENGTH = 14
+_PROCESS_LENGTH = 6
 
 
-ID_LENGTH = len(KIND) + _TIME_LENGTH + 16
-"""Letters of a dialog's id: the kind, the millisecond of its start, then random digits, in hex."""
+ID_LENGTH = len(KIND) + _TIME_LENGTH + _PROCESS_LENGTH + 16
+"""Letters of a dialog's id: the kind, the microsecond of its INVITE's arrival, the process, then
+random digits, in hex."""
 
 
 MAC_LENGTH = 18
 
 
+_SOURCE = "h"
+"""Before the source of a phone, which is no digit of a cookie."""
+
+
 COOKIE_LENGTH = ID_LENGTH + 2 * MAC_LENGTH
 """A cookie is the id, a MAC over the Via of the request, and a MAC over the request path.
 
-In a dialog that Kamailio began, the id is Kamailio's own cookie, which is longer.
+In a dialog that Kamailio began, the id is Kamailio's own cookie, which is longer. The source of a
+phone follows where requests reach the phone there only. The MAC over the path covers it.
 """
 
 
@@ -58,9 +68,10 @@ KEPT_LENGTH = 128
 # Cookies.
 
 
-def new_id(now: float, randomness: str) -> str:
-    """Make a dialog's id. `randomness`: 16 hex digits."""
-    return f"{KIND}{int(now * 1000):012x}{randomness}"
+def new_id(arrival: Arrival, randomness: str) -> str:
+    """Make a dialog's id. `arrival`: that of its INVITE. `randomness`: 16 hex digits."""
+    process = arrival.process & 0xFFFFFF
+    return f"{KIND}{arrival.at_us:0{_TIME_LENGTH}x}{process:0{_PROCESS_LENGTH}x}{randomness}"
 
 
 def write_cookie(
@@ -71,14 +82,18 @@ def write_cookie(
     to: Side,
     there: Sequence[str],
     from_ip: str,
+    source: TransportAddress | None = None,
 ) -> str:
     """Write the cookie of a Record-Route.
 
     `via`: where answers to the request are sent, as `transport:ip:port`, for a stream with
     `#connection`. `to`: the party that requests with this cookie reach. `there`: the places on the
-    way to it. `from_ip`: the source of these requests; empty: unknown.
+    way to it. `from_ip`: the source of these requests; empty: unknown. `source`: where requests
+    reach that party, if its Contact does not say it.
     """
-    return id_ + _via_mac(key, id_, call_id, via) + _way_mac(key, id_, call_id, to, there, from_ip)
+    at = "" if source is None else _SOURCE + _digits(source)
+    way = _way_mac(key, id_, call_id, to, there, from_ip, at)
+    return id_ + _via_mac(key, id_, call_id, via) + way + at
 
 
 def find_cookie(uris: Sequence[Uri | None]) -> str | None:
@@ -90,9 +105,11 @@ def find_cookie(uris: Sequence[Uri | None]) -> str | None:
     return None
 
 
+_AT = rf"(?:{_SOURCE}[0-4](?:[0-9a-f]{{8}}|[0-9a-f]{{32}})[0-9a-f]{{4}})?"
+
 _COOKIE = re.compile(
-    rf"{KIND}[0-9a-f]{{{COOKIE_LENGTH - 1}}}|{native.COOKIE}"
-    rf"(?:{native.PATH_MAC}|[0-9a-f]{{{2 * MAC_LENGTH}}})?",
+    rf"{KIND}[0-9a-f]{{{COOKIE_LENGTH - 1}}}{_AT}|{native.COOKIE}"
+    rf"(?:{native.PATH_MAC}|[0-9a-f]{{{2 * MAC_LENGTH}}}{_AT})?",
     re.ASCII,
 )
 
@@ -101,7 +118,15 @@ def began_at(cookie: str) -> float:
     """Return the instant at which a cookie's dialog began. Raises ValueError for other text."""
     if cookie.startswith(native.KINDS):
         return native.began_at(cookie)
-    return int(cookie[len(KIND) : len(KIND) + _TIME_LENGTH], 16) / 1000
+    return arrival_of(cookie).at
+
+
+def arrival_of(cookie: str) -> Arrival:
+    """Return the arrival of the INVITE of a cookie's dialog. Raises ValueError for other text."""
+    if cookie.startswith(native.KINDS):
+        return native.arrival_of(cookie)
+    end = len(KIND) + _TIME_LENGTH
+    return Arrival(int(cookie[len(KIND) : end], 16), int(cookie[end : end + _PROCESS_LENGTH], 16))
 
 
 def id_of(cookie: str) -> str:
@@ -113,16 +138,35 @@ def id_of(cookie: str) -> str:
 
 def covers_via(key: str, cookie: str, call_id: str, via: str) -> bool:
     """Return whether a cookie of this call belongs to a request whose answers are sent to `via`."""
+    cookie, _, _ = cookie.partition(_SOURCE)
     theirs = cookie[-2 * MAC_LENGTH : -MAC_LENGTH]
     return is_same(theirs, _via_mac(key, cookie[: -2 * MAC_LENGTH], call_id, via))
+
+
+def source_in(cookie: str) -> TransportAddress | None:
+    """Return the source of a phone in a cookie; None where it has none.
+
+    `covers_way` must have verified the cookie.
+    """
+    _, _, digits = cookie.partition(_SOURCE)
+    if not digits:
+        return None
+    ip = ip_address(bytes.fromhex(digits[1:-4]))
+    return TransportAddress(list(Transport)[int(digits[0])], ip, int(digits[-4:], 16))
+
+
+def _digits(source: TransportAddress) -> str:
+    transport = list(Transport).index(source.transport)
+    return f"{transport}{source.ip.packed.hex()}{source.port:04x}"
 
 
 def covers_way(
     key: str, cookie: str, call_id: str, to: Side, there: Sequence[str], from_ip: str
 ) -> bool:
     """Return whether a cookie of this call was made for the path along the places `there`."""
-    theirs = cookie[-MAC_LENGTH:]
-    return is_same(theirs, _way_mac(key, cookie[: -2 * MAC_LENGTH], call_id, to, there, from_ip))
+    cookie, has_source, digits = cookie.partition(_SOURCE)
+    id_, theirs, at = cookie[: -2 * MAC_LENGTH], cookie[-MAC_LENGTH:], has_source + digits
+    return is_same(theirs, _way_mac(key, id_, call_id, to, there, from_ip, at))
 
 
 def kept(key: str, text: str) -> str:
@@ -136,5 +180,7 @@ def _via_mac(key: str, id_: str, call_id: str, via: str) -> str:
     return mac(key, MAC_LENGTH // 2, "via", id_, call_id, via)
 
 
-def _way_mac(key: str, id_: str, call_id: str, to: Side, there: Sequence[str], from_ip: str) -> str:
-    return mac(key, MAC_LENGTH // 2, "way", id_, call_id, to, from_ip, *there)
+def _way_mac(
+    key: str, id_: str, call_id: str, to: Side, there: Sequence[str], from_ip: str, at: str
+) -> str:
+    return mac(key, MAC_LENGTH // 2, f"way{at}", id_, call_id, to, from_ip, *there)

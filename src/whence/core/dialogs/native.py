@@ -18,6 +18,7 @@ import re
 from collections.abc import Sequence
 from hashlib import sha256
 
+from whence.core.dialogs.arrival import MICROSECONDS, Arrival
 from whence.core.dialogs.record import RequestPath, Side
 from whence.core.mac import is_same, mac
 
@@ -68,10 +69,15 @@ def key_for_kamailio(key: str) -> str:
 
 def began_at(cookie: str) -> float:
     """Return the instant at which a cookie's dialog began. Raises ValueError for other text."""
+    return arrival_of(cookie).at
+
+
+def arrival_of(cookie: str) -> Arrival:
+    """Return the arrival of the INVITE of a cookie's dialog. Raises ValueError for other text."""
     if _COOKIE.match(cookie) is None:
         raise ValueError("no cookie of Kamailio")
-    second, microsecond, _ = cookie[1:].split("d", 2)
-    return int(second) + int(microsecond) / 1_000_000
+    second, microsecond, process, _ = cookie[1:].split("d", 3)
+    return Arrival(int(second) * MICROSECONDS + int(microsecond), int(process))
 
 
 def id_of(cookie: str) -> str:

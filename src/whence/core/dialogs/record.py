@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
@@ -34,10 +34,13 @@ class RequestPath(NamedTuple):
 
     `places`: its route set and its Contact, as `place` writes them. The host of a place may be a
     name. `hop`: the SIP URI to which the edge sends the requests; its host is an ip address.
+    `at_source`: the party is a phone behind NAT or over its own connection. Requests reach it at
+    the source of its messages only.
     """
 
     places: tuple[str, ...]
     hop: str
+    at_source: bool = False
 
 
 class OwnSockets(NamedTuple):
@@ -79,7 +82,8 @@ class DialogRecord:
     """A dialog, as Kamailio's memory stores it.
 
     `call`: its Call-ID; `tag`: the caller's tag; both as `kept` writes them. `trunk_id`: the trunk
-    of the call; `user`: the URI of the called local user; empty: none.
+    of the call; `user`: the URI of the called local user; `caller_user`: that of the calling one.
+    Each is empty if there is none.
     """
 
     call: str
@@ -88,6 +92,14 @@ class DialogRecord:
     user: str
     caller: Party
     callee: Party = Party()
+    caller_user: str = ""
+    cseq_offset: int = 0
+    """How much higher the CSeq of the callee's requests is at the caller: the challenges that the
+    edge has answered for it."""
+
+    def user_of(self, side: Side) -> str:
+        """Return the URI of the local user whose phone is this party; empty: another party."""
+        return self.caller_user if side is Side.CALLER else self.user
 
     def party(self, side: Side) -> Party:
         """Return the caller or the callee."""
@@ -97,27 +109,33 @@ class DialogRecord:
         """Return the record with a new caller or callee."""
         of_caller = side is Side.CALLER
         caller, callee = (party, self.callee) if of_caller else (self.caller, party)
-        return DialogRecord(self.call, self.tag, self.trunk_id, self.user, caller, callee)
+        return replace(self, caller=caller, callee=callee)
 
     def to_text(self) -> str:
         """Write the record as one text, without a quotation mark or a NUL in it."""
-        values = (self.call, self.tag, self.trunk_id, self.user)
+        offset = str(self.cseq_offset)
+        values = (self.call, self.tag, self.trunk_id, self.user, self.caller_user, offset)
         return "\n".join([*values, *_party_lines(self.caller), *_party_lines(self.callee)])
 
     @classmethod
     def from_text(cls, text: str) -> DialogRecord:
         """Read what `to_text` wrote. Raises ValueError for anything else."""
-        call, tag, trunk_id, user, *lines = text.split("\n")
+        call, tag, trunk_id, user, caller_user, offset, *lines = text.split("\n")
         a, b, c, d, e, f = lines
-        return cls(call, tag, trunk_id, user, _party(a, b, c), _party(d, e, f))
+        caller, callee = _party(a, b, c), _party(d, e, f)
+        return cls(call, tag, trunk_id, user, caller, callee, caller_user, int(offset))
 
 
 # `_NAME`, `place` and `write_cookie` ensure that a place, a hop, an ip and a cookie hold no blank.
 # Trunk ids and URIs of users hold no line feed.
 
 
+_AT = "@"
+"""Before the hop of a path that is `at_source`. A URI does not begin with it."""
+
+
 def _party_lines(party: Party) -> tuple[str, str, str]:
-    ways = "\t".join([" ".join((way.hop, *way.places)) for way in party.ways])
+    ways = "\t".join([" ".join((_AT * way.at_source + way.hop, *way.places)) for way in party.ways])
     return " ".join(party.ips), ways, " ".join(party.cookies)
 
 
@@ -125,7 +143,7 @@ def _party(ips: str, ways: str, cookies: str) -> Party:
     read = []
     for one in ways.split("\t") if ways else ():
         hop, *there = one.split(" ")
-        read.append(RequestPath(tuple(there), hop))
+        read.append(RequestPath(tuple(there), hop.removeprefix(_AT), hop.startswith(_AT)))
     return Party(tuple(ips.split()), tuple(read), tuple(cookies.split()))
 
 

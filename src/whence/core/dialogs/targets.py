@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address
 
-from whence.core.dialogs.cookie import covers_way
+from whence.core.dialogs.cookie import covers_way, source_in
 from whence.core.dialogs.record import DialogRecord, OwnSockets, RequestPath, Side
 from whence.core.sip.contact import listed
 from whence.core.sip.transport_address import (
@@ -89,18 +89,41 @@ def uris(values: Sequence[str]) -> list[Uri | None]:
     return found
 
 
+def is_at_source(
+    contact: Uri | None, source: TransportAddress, *, is_sent_by: bool = True, has_nat: bool = False
+) -> bool:
+    """Return whether requests reach a phone at the source of its message only.
+
+    `is_sent_by`: whether its Via names the source. `has_nat`: whether it registered from behind
+    NAT. A phone that sends from one port and receives at another has its own ip in its Contact.
+    """
+    if source.transport is not Transport.UDP or has_nat or not is_sent_by:
+        return True
+    return contact is None or _ip(contact.host) != source.ip
+
+
 def way(
-    routes: Sequence[Uri | None], contact: Uri | None, source: TransportAddress, own: OwnSockets
+    routes: Sequence[Uri | None],
+    contact: Uri | None,
+    source: TransportAddress,
+    own: OwnSockets,
+    *,
+    at_source: bool = False,
 ) -> RequestPath | None:
     """Return the path to the party whose message from `source` has this route set and Contact.
+
+    `at_source`: the party is a phone, and `is_at_source` its message. Its own routes come first.
 
     `routes`: the next hop comes first. Return None if the path has no readable place, or if a party
     may not choose its next hop. A party may choose none of the edge's own sockets. It may choose a
     loopback address, or an address of this machine, only if it is there itself.
     """
     there = places(routes, contact)
-    hop = None if there is None else _next_hop(there[0], source, own)
-    return None if there is None or hop is None else RequestPath(there, hop)
+    if there is None:
+        return None
+    at_source = at_source and len(there) == 1
+    hop = _next_hop("" if at_source else there[0], source, own)
+    return None if hop is None else RequestPath(there, hop, at_source)
 
 
 @lru_cache(maxsize=4096)
@@ -113,7 +136,7 @@ def _next_hop(first: str, source: TransportAddress, own: OwnSockets) -> str | No
 
 
 def _address(first: str, source: TransportAddress) -> TransportAddress:
-    """Read the first place. If its host is a name, return the source of the message instead."""
+    """Read the first place. If it is empty or a name, return the source of the message instead."""
     try:
         return TransportAddress.parse(first)
     except ValueError:
@@ -165,12 +188,20 @@ def direction_of_old(
     for sender in Side:
         known_ip = from_ip if sender is Side.CALLER else ""
         if covers_way(key, cookie, call_id, sender.other, there, known_ip):
+            source = source_in(cookie)
+            if source is not None:
+                return sender, RequestPath(there, _uri_of(str(source)), True)
             return sender, RequestPath(there, _uri_of(there[0]))
     return None
 
 
 def refreshed(
-    before: RequestPath, contact: Uri | None, source: TransportAddress, own: OwnSockets
+    before: RequestPath,
+    contact: Uri | None,
+    source: TransportAddress,
+    own: OwnSockets,
+    *,
+    at_source: bool = False,
 ) -> RequestPath | None:
     """Return the path to a party whose message from `source` has a new Contact (RFC 3261 12.2).
 
@@ -178,7 +209,7 @@ def refreshed(
     """
     *routes, _ = before.places
     if not routes:
-        return way((), contact, source, own)
+        return way((), contact, source, own, at_source=at_source)
     target = place(contact) if contact is not None else None
     return RequestPath((*routes, target), before.hop) if target is not None else None
 
@@ -192,6 +223,16 @@ def is_address(first: str) -> bool:
     return True
 
 
+def source_of(path: RequestPath) -> TransportAddress | None:
+    """Return the source at which a phone is reached; None for other parties."""
+    if not path.at_source:
+        return None
+    place, _, transport = path.hop.removeprefix("sip:").partition(";transport=")
+    return TransportAddress.parse(f"{transport or Transport.UDP}:{place}")
+
+
 def _uri_of(first: str) -> str:
     transport, _, rest = first.partition(":")
+    if transport == "wss":
+        transport = "ws"  # a URI has no other word for it (RFC 7118 4)
     return f"sip:{rest}" if transport == "udp" else f"sip:{rest};transport={transport}"

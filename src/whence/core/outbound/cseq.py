@@ -50,3 +50,12 @@ def rack_outward(rack: tuple[str, int, str], tries: int) -> str:
     """Write a phone's RAck for the trunk. `tries`: the try of the INVITE that it names."""
     response, number, method = rack
     return f"{response} {outward(number, tries)} {method}"
+
+
+def shifted(number: int, offset: int) -> int | None:
+    """Return the number at the trunk in a dialog that the trunk began; None: it is too high.
+
+    There the phone's first numbers are unchanged. The edge adds one for each challenge that it has
+    answered in the dialog.
+    """
+    return number + offset if number + offset < CSEQ_LIMIT else None

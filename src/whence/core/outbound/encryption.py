@@ -26,9 +26,15 @@ def encrypt(key: str, kind: str, context: tuple[str, ...], content: bytes) -> st
     return kind + _base32(bytes.fromhex(tag) + _mixed(key, tag, content))
 
 
-def decrypt(key: str, kind: str, context: tuple[str, ...], value: str) -> bytes | None:
-    """Return the content of a value; None if it is not ours, or of another kind or context."""
-    raw = _raw(value.removeprefix(kind)) if value.startswith(kind) else None
+def decrypt(
+    key: str, kind: str, context: tuple[str, ...], value: str, limit: int = _VALUE_LIMIT
+) -> bytes | None:
+    """Return the content of a value; None if it is not ours, or of another kind or context.
+
+    `limit`: the longest value that is read.
+    """
+    is_whole = value.startswith(kind) and len(value) <= limit
+    raw = _raw(value.removeprefix(kind)) if is_whole else None
     if raw is None:
         return None
     tag = raw[:_MAC_LENGTH].hex()
@@ -47,7 +53,7 @@ def _base32(raw: bytes) -> str:
 
 def _raw(text: str) -> bytes | None:
     """Decode base32. None unless `encrypt` writes the same text for the result."""
-    if len(text) > _VALUE_LIMIT or not _TEXT.fullmatch(text):
+    if not _TEXT.fullmatch(text):
         return None
     size, spare = divmod(len(text) * 5, 8)
     number = int(text, 32)

@@ -15,7 +15,7 @@ _STANDINGS = {
     Standing.READY: "is ready",
     Standing.FAILED_LATELY: "failed lately, so it is tried after the others",
     Standing.NOT_REGISTERED: "is not registered, so it gets no call",
-    Standing.UNKNOWN: "does not exist",
+    Standing.UNKNOWN: "is disabled, or does not exist",
     Standing.NUMBER_NOT_WRITABLE: (
         "would read the number as one of its own country; write country in [edge]"
     ),
@@ -64,12 +64,23 @@ def explain_plan(
                 f"{what.from_}{further}"
             )
     if plan.refusal is not None:
-        refusal = plan.refusal
-        reason = _REFUSALS[refusal.reason].format(
-            user=user.name, number=called.number, route=(plan.route or 0) + 1
-        )
+        refusal, reason = plan.refusal, refusal_message(plan, called, user)
         steps.append(f"the edge answers {refusal.status} {refusal.phrase}: {reason}")
     return steps
+
+
+def refusal_message(plan: Plan, called: Called, user: OutboundUser) -> str:
+    """Return why no trunk gets a call, for a plan with a refusal; else an empty text."""
+    if plan.refusal is None:
+        return ""
+    return _REFUSALS[plan.refusal.reason].format(
+        user=user.name, number=called.number, route=(plan.route or 0) + 1
+    )
+
+
+def standing_message(standing: Standing) -> str:
+    """Return why a trunk gets a call, or gets none, as a predicate without its subject."""
+    return _STANDINGS[standing]
 
 
 def _rule(plan: Plan, called: Called, user: OutboundUser, routing: Routing) -> str:

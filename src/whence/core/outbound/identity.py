@@ -6,6 +6,7 @@ from the phone, whose headers of REMOVED are removed: its name and its address s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from whence.core.outbound.caller import Caller
@@ -50,6 +51,23 @@ identity."""
 
 REMOVED_BUT_IN_EMERGENCY = ("Geolocation", "Geolocation-Routing", "Geolocation-Error")
 """The place of the caller (RFC 6442), which only an emergency call may carry."""
+
+_COMPACT = frozenset({"b", "y", "n"})
+"""Compact names of Referred-By, Identity and Identity-Info, which not all parsers know."""
+_OF_MAKERS = ("x-", "p-")
+"""How headers of phones' makers and of provider networks begin."""
+_KEPT = frozenset({"p-early-media"})
+_HIDDEN = frozenset(name.lower() for name in REMOVED) | _COMPACT
+_PLACES = frozenset(name.lower() for name in REMOVED_BUT_IN_EMERGENCY)
+
+
+def hidden_headers(names: Iterable[str], *, emergency: bool = False) -> list[str]:
+    """Return those headers of a phone that no trunk gets. `names`: in small letters."""
+    return [name for name in names if _is_hidden(name) or (not emergency and name in _PLACES)]
+
+
+def _is_hidden(name: str) -> bool:
+    return name in _HIDDEN or (name.startswith(_OF_MAKERS) and name not in _KEPT)
 
 
 class Identity(NamedTuple):

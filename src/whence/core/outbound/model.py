@@ -144,3 +144,16 @@ class Routing(NamedTuple):
     emergency: Emergency = Emergency()
     plan: DialPlan = DialPlan()
     """How users dial."""
+
+
+NO_ROUTING = Routing()
+
+
+class OutboundSettings(NamedTuple):
+    """All settings for users' calls."""
+
+    routing: Routing = Routing()
+    users: tuple[OutboundUser, ...] = ()
+    trunks: tuple[OutboundTrunk, ...] = ()
+    is_used: bool = False
+    """Whether Kamailio takes users' calls to numbers."""

@@ -92,6 +92,10 @@ class Rounds:
         return cls(tries, tuple(map(_of_values, answered)))
 
 
+NO_ROUNDS = Rounds()
+"""Of a request that was not challenged yet."""
+
+
 def _uses(before: Answered | None, challenge: Challenge) -> int:
     """Return the count of a nonce; a server may send the former one again, as stale."""
     same = before is not None and before.challenge.nonce == challenge.nonce

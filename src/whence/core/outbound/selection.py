@@ -39,7 +39,7 @@ class Standing(StrEnum):
     """It is tried after the others."""
     NOT_REGISTERED = "not_registered"
     UNKNOWN = "unknown"
-    """The directory does not have it."""
+    """It is disabled, or the directory does not have it."""
     NUMBER_NOT_WRITABLE = "number_not_writable"
     """The number has no country, and would be another one in the country of the trunk."""
     NUMBER_NOT_ALLOWED = "number_not_allowed"
@@ -68,7 +68,7 @@ class Refusal(NamedTuple):
     phrase: str
 
 
-_REFUSALS = {
+REFUSALS = {
     RefusalReason.NO_TRUNKS: (403, "Forbidden"),
     RefusalReason.BARRED: (403, "Forbidden"),
     RefusalReason.NUMBER_NOT_ALLOWED: (403, "Forbidden"),
@@ -76,6 +76,7 @@ _REFUSALS = {
     RefusalReason.CALLS_PER_MINUTE: (480, "Temporarily Unavailable"),
     RefusalReason.NO_TRUNK_READY: (480, "Temporarily Unavailable"),
 }
+"""The status and phrase of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,4 +176,4 @@ def _standing(called: Called, status: TrunkStatus | None, now: float) -> Standin
 
 
 def _refusal(reason: RefusalReason) -> Refusal:
-    return Refusal(reason, *_REFUSALS[reason])
+    return Refusal(reason, *REFUSALS[reason])

@@ -32,37 +32,66 @@ class Transport(StrEnum):
     UDP = "udp"
     TCP = "tcp"
     TLS = "tls"
+    WS = "ws"
+    WSS = "wss"
 
     __hash__ = str.__hash__  # the hash of an Enum runs in Python, at each look into a dict
 
     @classmethod
     def parse(cls, text: str) -> Transport:
-        """Read a transport, in small or capital letters.
+        """Read the transport of a server, in small or capital letters.
 
         Raises ValueError, which names the valid ones and shows no control character of `text`.
         """
-        transport = TRANSPORTS.get(text.lower())
+        transport = SERVER_TRANSPORTS.get(text.lower())
         if transport is None:
-            raise ValueError(f"transport {text[:32]!a} is not known; write {' or '.join(cls)}")
+            known = " or ".join(SERVER_TRANSPORTS)
+            raise ValueError(f"transport {text[:32]!a} is not known; write {known}")
         return transport
 
     @property
     def strength(self) -> int:
-        """Return the strength: a stronger transport is better evidence of the source."""
+        """Return the strength: a stronger transport is better evidence of the source.
+
+        Below 0: no address of a trunk admits it. Only phones use WebSocket.
+        """
         return _STRENGTH[self]
 
     @property
     def default_port(self) -> int:
-        """Return the port of a URI or a Via without a port (RFC 3261 18.2.2, 19.1.2)."""
-        return 5061 if self.strength >= Transport.TLS.strength else 5060
+        """Return the port of a URI or a Via without a port (RFC 3261 19.1.2, RFC 7118 4)."""
+        return _DEFAULT_PORT.get(self, 5060)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it runs over TLS."""
+        return self in (Transport.TLS, Transport.WSS)
 
 
-_STRENGTH = {Transport.UDP: 0, Transport.TCP: 1, Transport.TLS: 2}
+_DEFAULT_PORT = {Transport.TLS: 5061, Transport.WS: 80, Transport.WSS: 443}
+
+
+_STRENGTH = {
+    Transport.UDP: 0,
+    Transport.TCP: 1,
+    Transport.TLS: 2,
+    Transport.WS: -1,
+    Transport.WSS: -1,
+}
 """A UDP source is easily forged. TCP needs a peer that answers, TLS one with a certificate."""
+
+
+WEBSOCKETS = frozenset({Transport.WS, Transport.WSS})
 
 
 TRANSPORTS = {transport.value: transport for transport in Transport}
 """Each transport by its name in small letters."""
+
+
+SERVER_TRANSPORTS = {
+    transport.value: transport for transport in Transport if transport.strength >= 0
+}
+"""Those over which servers are reached. Only a client opens a WebSocket (RFC 7118 5)."""
 
 
 @lru_cache(maxsize=4096)

@@ -23,6 +23,15 @@ _PORT = re.compile(r":\s*([0-9]{1,5})\s*$", re.ASCII)
 RPORT_FLAG = 5
 """Kamailio's flag of a request whose reply goes to the source port, though it has no `rport`."""
 
+TO_PHONE_FLAG = 12
+"""Kamailio's flag of a request that goes to a phone: over its own connection, or not at all."""
+
+NAT_FLAG = 6
+"""Kamailio's branch flag of a contact behind NAT. Branch flags count on their own."""
+
+KEEPALIVE_FLAG = 7
+"""Kamailio's branch flag of a contact that gets OPTIONS, which keep the way through its NAT."""
+
 
 def reply_destination(values: Sequence[str]) -> str | None:
     """Return where Kamailio sends a stateless reply: `transport:ip:port`, and `#connection`.
@@ -77,6 +86,17 @@ def sent_by_port(values: Sequence[str], transport: Transport) -> int:
     """Return the port that the topmost Via itself names. `values`: as of `reply_port`."""
     port = _PORT.search(next(iter(values), "").partition(",")[0].partition(";")[0])
     return int(port[1]) if port else transport.default_port
+
+
+def is_sent_by(values: Sequence[str], source: TransportAddress) -> bool:
+    """Return whether the topmost Via names the source itself. `values`: as of `reply_port`."""
+    sent_by = next(iter(values), "").partition(",")[0].partition(";")[0]
+    _, _, host = _PORT.sub("", sent_by).strip().rpartition(" ")
+    try:
+        is_there = canonical_ip(host) == source.ip
+    except ValueError:
+        return False
+    return is_there and sent_by_port(values, source.transport) == source.port
 
 
 def seen_at(value: str) -> str:

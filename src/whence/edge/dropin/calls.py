@@ -86,7 +86,7 @@ class CallHandlers(DropInPart):
         now = worker.now()  # after the writes, which may correct the clock
         cached = worker.decision_cache.get(key, now)
         if cached is not None and self._is_active(cached.trunk):
-            return self._accept(cached, method, call_id, now, from_cache=True)
+            return self._accept(cached, method, call_id, from_cache=True)
         request = read(key)
         if request is None:
             sentence = "its Request-URI cannot be read"
@@ -105,7 +105,7 @@ class CallHandlers(DropInPart):
         report = decisions.report_body(decision, source, *key[1:])
         if not isinstance(decision, Identified):
             bounded = decisions.bounded_method(method)
-            worker.decision_sender.send(report, bounded, call_id, now, from_cache=False)
+            worker.report(report, bounded, call_id, from_cache=False)
             return self.decline(decision.reason, decision.message)
         answer = CachedDecision(
             decision.trunk.id,
@@ -118,7 +118,7 @@ class CallHandlers(DropInPart):
         )
         if chosen.among_all:
             worker.decision_cache.keep(key, answer)
-        return self._accept(answer, method, call_id, now, from_cache=False)
+        return self._accept(answer, method, call_id, from_cache=False)
 
     def _message(self) -> Message | None:
         """Return the message that Kamailio handles, without headers that only the edge may write.
@@ -133,7 +133,7 @@ class CallHandlers(DropInPart):
         return message
 
     def _accept(
-        self, answer: CachedDecision, method: str, call_id: str, now: float, *, from_cache: bool
+        self, answer: CachedDecision, method: str, call_id: str, *, from_cache: bool
     ) -> int:
         """Send the call to the account's local user, as `uac` has it now."""
         ksr = self.ksr
@@ -146,7 +146,7 @@ class CallHandlers(DropInPart):
         ksr.pv.sets(TRUNK, answer.trunk)
         ksr.pv.sets(REASON, answer.rule)
         ksr.pv.sets(MESSAGE, message_of(answer.rule, answer.trunk))
-        self.worker.decision_sender.send(answer.report, method, call_id, now, from_cache=from_cache)
+        self.worker.report(answer.report, method, call_id, from_cache=from_cache)
         return GO_ON
 
     def decline(self, reason: Reason | Declined, sentence: str) -> int:

@@ -7,12 +7,17 @@ from typing import Any
 
 import httpx
 
+from testkit.api import whole
 from tests.unit.agent.registration.edge import KEY, Edge
 from tests.unit.agent.registration.node import Node
-from whence.agent.api import actions, monitoring, users
+from whence.agent.access.audit import AuditLog
+from whence.agent.access.tokens import TokenFile
+from whence.agent.access.verifier import TokenVerifier
+from whence.agent.api import actions, monitoring, outbound, provisioning, stream, users
 from whence.agent.api.app import ApiParts, make
-from whence.agent.api.models import Health
+from whence.agent.api.models import Health, trunk_view
 from whence.agent.api.monitoring import MonitoringParts
+from whence.agent.api.security import ApiAccess
 from whence.agent.config.to_core import LoadedSettings, node_settings
 from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
@@ -29,10 +34,15 @@ from whence.agent.monitoring.metrics import (
     StoreMetrics,
     registry,
 )
+from whence.agent.monitoring.outbound import CallsOut
 from whence.agent.monitoring.store_monitor import StoreMonitor
+from whence.agent.monitoring.stream import EventStream, StreamKind
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
+from whence.agent.provisioning.provisioned import Provisioned
 from whence.agent.provisioning.reload import Reload
+from whence.agent.provisioning.runtime import RuntimeProvisioning
+from whence.agent.registration.attempts import OrderAttempts
 from whence.agent.registration.client import KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
@@ -96,6 +106,10 @@ class Agent:
         self.trunk_alarms = TrunkAlarms(self.alarms, UNREACHABLE_S, clock=node.clock)
         node.observers.append(self.trunk_alarms)
         node.history_observers.append(self.trunk_alarms)
+        self.stream = EventStream()
+        node.observers.append(self.stream)
+        self.attempts = OrderAttempts(node.clock)
+        node.observers.append(self.attempts)
         self.space = Space(10_000_000, 100_000_000)
         node.agent()
         self.alarms.restore(node.directory)
@@ -119,17 +133,22 @@ class Agent:
                 disk=not state.space.is_low,
             )
 
+        self.tokens = TokenFile(node.folder)
+        self.audit = AuditLog(node.folder, node.clock)
+        self.access = ApiAccess(TokenVerifier(self.tokens, node.clock), self.audit, required=False)
+        file = node.folder / "whence.toml"
+        self.provisioned = Provisioned(file, node.folder)
+        self.reload = Reload(
+            file, LoadedSettings.of(settings), node.provisioning.apply, self.provisioned.load
+        )
         parts = ApiParts(
-            host="127.0.0.1",
+            hosts=["127.0.0.1"],
+            access=self.access,
             directory=node.directory,
             registrations=node.registrations,
             keepalive=keepalives.__getitem__,
             health=health,
-            reload=Reload(
-                node.folder / "whence.toml",
-                LoadedSettings.of(settings),
-                node.provisioning.apply,
-            ),
+            reload=self.reload,
             conflicts=conflicts,
             metrics=registry(
                 BuildMetrics(),
@@ -145,13 +164,23 @@ class Agent:
             drain=self.receiver.drain,
         )
         self.api = api = make(parts, clock=node.clock)
-        actions.add(api, node.registrations, keepalives.__getitem__)
+        views: dict[StreamKind, stream.View] = {
+            StreamKind.TRUNK: lambda id_: trunk_view(*node.registrations[id_], None)
+        }
+        stream.add(api, self.stream, views)
+        self.runtime = RuntimeProvisioning(self.provisioned, self.reload, node.clock)
+        provisioning.add(api, self.runtime)
+        actions.add(api, node.registrations, self.attempts)
+        outbound.add(
+            api,
+            CallsOut(node.directory, settings.edge.domain, settings.edge.own_hosts),
+            clock=node.clock,
+        )
         users.add(api, node.directory, self.location, settings.edge.domain, clock=node.clock)
         parts_of_monitoring = MonitoringParts(
             node.directory, self.calls, self.unknown_sources, self.alarms
         )
         monitoring.add(api, parts_of_monitoring, clock=node.clock)
-        self._transport = httpx.ASGITransport(api)
 
     async def ask(
         self,
@@ -159,21 +188,25 @@ class Agent:
         body: object = None,
         host: str = "127.0.0.1:8088",
         headers: dict[str, str] | None = None,
+        method: str = "",
+        is_raised: bool = True,
     ) -> httpx.Response:
-        async with httpx.AsyncClient(
-            transport=self._transport, base_url=f"http://{host}"
-        ) as client:
-            if body is None:
-                answer = await client.get(path)
-            else:
-                answer = await client.post(path, json=body, headers=headers)
+        """Send a request: a POST with a body, a GET without, or the named method.
+
+        `is_raised`: whether an exception of the API is raised here, too.
+        """
+        transport = httpx.ASGITransport(self.api, raise_app_exceptions=is_raised)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+            method = method or ("GET" if body is None else "POST")
+            answer = await client.request(method, path, json=body, headers=headers)
         assert not any(secret in answer.text for secret in SECRETS)
         return answer
 
     async def get(self, path: str) -> Any:
+        """Return the JSON of a GET, with instants as numbers, and lists as lists."""
         answer = await self.ask(path)
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        return whole(path, lambda _: answer.json())
 
     async def explain(self, source: str, ruri: str, **more: str | None) -> Any:
         answer = await self.ask("/v1/explain", {"source": source, "ruri": ruri, **more})

@@ -16,12 +16,15 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "number": (int, float),
     "boolean": bool,
     "null": type(None),
+    "object": dict,
 }
 
 
 def examples() -> dict[tuple[str, str], list[Any]]:
     """Return (method, path) of each section → its JSON blocks, in order."""
-    sections = re.split(r"^## `(GET|POST) (\S+)`$", PAGE.read_text(encoding="utf-8"), flags=re.M)
+    sections = re.split(
+        r"^## `(GET|POST|PUT|PATCH|DELETE) (\S+)`$", PAGE.read_text(encoding="utf-8"), flags=re.M
+    )
     return {
         (method.lower(), path): [
             json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.S)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from testkit.wait import PATIENCE_S
 from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
 from tests.unit.agent.registration.node import ACME, Dns, Node, run
 from tests.unit.store.disk import DISK_FULL
@@ -238,13 +239,46 @@ def test_order_that_cannot_be_written_answers_503(with_agent: WithAgent) -> None
 
 
 @pytest.mark.parametrize("order", ["register", "unregister", "pause", "resume"])
-def test_order_answers_with_the_trunk(with_agent: WithAgent, order: str) -> None:
+def test_order_answers_with_an_attempt_to_follow(with_agent: WithAgent, order: str) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask(f"/v1/trunks/acme/{order}", {})
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["id"] == "acme"
-        assert answer.json()["suspended"] is (order in ("unregister", "pause"))
+        assert answer.status_code == (200 if order == "pause" else 202), answer.text
+        assert (answer.json()["trunk"], answer.json()["order"]) == ("acme", order)
+        suspends = order in ("unregister", "pause")
+        assert (await agent.get("/v1/trunks/acme"))["suspended"] is suspends
         await agent.node.until_quiet()
+        ended = await agent.get(answer.headers["location"])
+        assert ended["ended_at"] == NOW
+        states = {"unregister": "unregistered", "pause": "paused"}
+        assert ended["result"]["state"] == states.get(order, "registered")
+
+    with_agent(story)
+
+
+def test_order_with_wait_answers_with_its_result(with_agent: WithAgent) -> None:
+    async def story(agent: Agent) -> None:
+        agent.node.registrar.status = 403
+        asked = asyncio.create_task(agent.ask(f"/v1/trunks/acme/register?wait={PATIENCE_S}", {}))
+        await agent.node.until(asked.done)
+        answer = await asked
+        assert answer.status_code == 200
+        result = answer.json()["result"]
+        assert (result["state"], result["last_status"]) == ("waiting", 403)
+        assert result["reason"] == "rejected"
+
+    with_agent(story)
+
+
+def test_order_for_a_trunk_that_is_removed_ends(with_agent: WithAgent) -> None:
+    async def story(agent: Agent) -> None:
+        agent.node.registrar.open = asyncio.Event()
+        answer = await agent.ask("/v1/trunks/acme/register", {})
+        assert (await agent.get(answer.headers["location"]))["ended_at"] is None
+        agent.node.apply(FILE.replace('"acme"', '"other"'))
+        ended = await agent.get(answer.headers["location"])
+        assert (ended["ended_at"], ended["result"]) == (NOW, None)
+        agent.node.registrar.open.set()
+        assert (await agent.ask("/v1/attempts/1")).json()["code"] == "unknown_attempt"
 
     with_agent(story)
 
@@ -255,9 +289,15 @@ def test_order_for_an_unknown_trunk_answers_404(with_agent: WithAgent) -> None:
             answer = await agent.ask(f"/v1/trunks/nobody/{order}", {})
             assert answer.status_code == 404
             assert answer.json() == {
-                "detail": "no trunk nobody is configured; list the trunks: whence trunks"
+                "type": "about:blank",
+                "title": "Not Found",
+                "status": 404,
+                "detail": "no trunk nobody is configured; list the trunks: whence trunks",
+                "code": "unknown_trunk",
+                "errors": [],
             }
-        assert (await agent.ask("/v1/trunks/acme/explode", {})).status_code == 422
+            assert answer.headers["content-type"] == "application/problem+json"
+        assert (await agent.ask("/v1/trunks/acme/explode", {})).status_code == 404
 
     with_agent(story)
 
@@ -283,10 +323,11 @@ def test_reload_answers_what_changed(with_agent: WithAgent) -> None:
             "removed": ["bell"],
             "changed": ["idle"],
             "users_changed": ["alice"],
+            "routing_changed": False,
             "registration_changed": False,
             "needs_restart": True,
         }
-        assert [trunk["id"] for trunk in await agent.get("/v1/trunks")] == ["acme", "idle", "belle"]
+        assert [trunk["id"] for trunk in await agent.get("/v1/trunks")] == ["acme", "belle", "idle"]
         await agent.registered()
 
     with_agent(story)
@@ -332,7 +373,7 @@ def test_reload_of_a_faulty_file_answers_422_with_each_fault(with_agent: WithAge
         file.write_text('[edge]\nworkers = 0\ndomian = "x"\n', encoding="utf-8")
         answer = await agent.ask("/v1/reload", {})
         assert answer.status_code == 422
-        assert [fault["msg"] for fault in answer.json()["detail"]] == [
+        assert [fault["detail"] for fault in answer.json()["errors"]] == [
             "whence.toml: edge: workers: is too small; write at least 1",
             'whence.toml: edge: domian: unknown key; did you mean "domain"?',
         ]

@@ -388,9 +388,9 @@ def test_explain_of_a_wrong_body_names_the_right_form(
         body = {"source": "udp:192.0.2.1:5060", "ruri": "sip:a@b", **changed}
         answer = await agent.ask("/v1/explain", body)
         assert answer.status_code == 422
-        (fault,) = answer.json()["detail"]
-        assert fault["loc"][-1] == next(iter(changed))
-        assert fault["msg"].removeprefix("Value error, ").startswith(message)
+        (fault,) = answer.json()["errors"]
+        assert fault["pointer"] == f"#/{next(iter(changed))}"
+        assert fault["detail"].startswith(message)
 
     with_agent(story)
 
@@ -414,7 +414,7 @@ def test_api_with_a_foreign_host_answers_400(
 ) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask(path, host="evil.example:8088")
-        assert (answer.status_code, answer.text) == (400, "Invalid host header")
+        assert (answer.status_code, answer.json()["code"]) == (400, "foreign_host")
 
     with_agent(story)
 
@@ -492,6 +492,8 @@ def test_http_api_page_has_each_path_with_examples_that_fit(
         found: list[str] = []
         for (method, path), operation in operations.items():
             blocks = shown[method, path]
+            if "application/json" not in operation["responses"].get("200", {}).get("content", {}):
+                continue  # a stream, or no body
             answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
             found += http_api_page.faults(blocks[-1], answer, schemas, f"{path} answer")
             if "requestBody" in operation:

@@ -21,6 +21,12 @@ from whence.agent.config.models import (
     RegistrationConfig,
     TlsConfig,
 )
+from whence.agent.config.outbound import (
+    LimitsConfig,
+    OutboundConfig,
+    RouteConfig,
+    TrunkOutboundConfig,
+)
 from whence.agent.config.to_core import node_settings
 from whence.agent.config.toml import Table
 from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig
@@ -114,8 +120,9 @@ nameserver = "dns.example"
             '"udp:127.0.0.1:5062"',
             'edge: advertise: "192.0.2" is not an address; write "203.0.113.7", '
             '"203.0.113.7:5060", "[2001:db8::7]:5060", "sip.example.net", or "auto"',
-            'agent: api_listen: "0.0.0.0:8088" can be reached from outside, but the API '
-            'has no login; write a loopback address, "127.0.0.1:8088"',
+            'agent: api_listen: "0.0.0.0:8088" can be reached from outside, so the API '
+            "needs TLS; write api_certificate and api_key, or api_behind_proxy = true if only a "
+            'proxy reaches it, or a loopback address, "127.0.0.1:8088"',
             'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
         ],
     ),
@@ -230,7 +237,7 @@ nameserver = "dns.example"
     "TLS without a certificate": (
         '[edge]\nlisten = ["tls:127.0.0.1:5061"]\n',
         [
-            'edge: listen: a "tls:" socket needs a certificate; write [edge.tls] with '
+            'edge: listen: a "tls:" or "wss:" socket needs a certificate; write [edge.tls] with '
             'certificate = "cert.pem" and key = "key.pem"'
         ],
     ),
@@ -308,7 +315,8 @@ nameserver = "dns.example"
             'edge: lissen: unknown key; did you mean "listen"?',
             'trunk "acme": pasword: unknown key; did you mean "password"?',
             'agnt: unknown key; did you mean "agent"?',
-            "zoo: unknown key; known are edge, agent, registration, trunk, user",
+            "zoo: unknown key; known are edge, phones, media, agent, registration, trunk, user, "
+            "outbound, route",
         ],
     ),
     "keys of an earlier version": (
@@ -568,6 +576,8 @@ def test_example_is_valid_and_shows_the_defaults() -> None:
         (BackoffConfig, "[registration.backoff]"),
         (TrunkConfig, "[[trunk]]"),
         (UserConfig, "[[user]]"),
+        (RouteConfig, "[[route]]"),
+        (OutboundConfig, "[outbound]"),
     ],
 )
 def test_example_shows_every_key(model: type[Table], above: str) -> None:
@@ -579,7 +589,7 @@ def test_example_shows_every_key(model: type[Table], above: str) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("model", [Ha1, PinnedNetwork])
+@pytest.mark.parametrize("model", [Ha1, PinnedNetwork, TrunkOutboundConfig, LimitsConfig])
 def test_example_shows_the_keys_of_inline_tables(model: type[Table]) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert all(f"{key} = " in text for key in model.model_fields)

@@ -529,7 +529,7 @@ def network() -> Iterator[Network]:
         (
             "sip:192.0.2.1;transport=sctp",
             Code.NO_SOCKET,
-            f"transport 'sctp' is not known; write {' or '.join(Transport)}",
+            "transport 'sctp' is not known; write udp or tcp or tls",
         ),
         (
             "sip:nobody.example",

@@ -72,11 +72,13 @@ webhook = "https://user:hunter2@example.com/secret"
         "drop-in.toml: numbers: a b: is no l_uuid: up to 64 characters that the user of a SIP URI "
         "may have; write it as in uac's table",
         'drop-in.toml: numbers: twice: "+442071234567" occurs 2 times; write it once',
-        'drop-in.toml: agent: api_listen: "0.0.0.0:8088" can be reached from outside, but the API '
-        'has no login; write a loopback address, "127.0.0.1:8088"',
+        'drop-in.toml: agent: api_listen: "0.0.0.0:8088" can be reached from outside, so the API '
+        "needs TLS; write api_certificate and api_key, or api_behind_proxy = true if only a proxy "
+        'reaches it, or a loopback address, "127.0.0.1:8088"',
         "drop-in.toml: agent: webhook: has a user, password or fragment; remove it, and write "
         "the path of a file with a token as webhook_token_file",
-        "drop-in.toml: agent: stat: unknown key; known are api_listen, call_history_size, "
+        "drop-in.toml: agent: stat: unknown key; known are api_token_required, "
+        "api_certificate, api_key, api_behind_proxy, api_hosts, api_listen, call_history_size, "
         "call_log_file, unknown_sources_size, unknown_requests_per_minute_alarm, "
         "unreachable_alarm_after, webhook, webhook_token_file",
         "drop-in.toml: agent: calls: is now call_history_size",

@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+from whence.core.dialogs.arrival import Arrival
 from whence.core.identification.decision import (
     Compared,
     Decision,
@@ -45,7 +46,7 @@ def record(
     at: float = NOW,
 ) -> bytes:
     body = decisions.report_body(decision, TransportAddress.parse(source), ruri, to, called)
-    return decisions.record(body, method, call_id, at, from_cache=False)
+    return decisions.record(body, method, call_id, Arrival.of(at), from_cache=False)
 
 
 def send_messages(path: Path, *messages: bytes) -> None:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -21,7 +22,9 @@ from tests.unit.agent.monitoring.reports import (
     refused,
     send_messages,
 )
-from whence.agent.monitoring.calls import SAME_LIMIT, Calls, CallsFile
+from whence.agent.monitoring.call_log import CallsFile
+from whence.agent.monitoring.call_record import CallRecord
+from whence.agent.monitoring.calls import SAME_LIMIT, Calls
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.core.identification.decision import Decision
 from whence.errors import DecisionSocketError
@@ -36,7 +39,7 @@ def send(calls: Calls, decision: Decision = UNKNOWN, **parts: Any) -> None:
     calls.receive(decisions.read(data), data)
 
 
-def ids(found: list[decisions.DecisionReport]) -> list[str]:
+def ids(found: list[CallRecord]) -> list[str]:
     return [one.call_id for one in found]
 
 
@@ -125,7 +128,23 @@ def test_call_log_has_a_line_of_json_for_a_trunks_call(tmp_path: Path) -> None:
     assert first == {
         "at": NOW,
         "call_id": "a",
+        "direction": "in",
         "method": "INVITE",
+        "caller": None,
+        "called": "sip:+442071234567@edge.example",
+        "user": None,
+        "target": None,
+        "emergency": False,
+        "state": None,
+        "status": None,
+        "outcome": None,
+        "failure": None,
+        "answered_at": None,
+        "answered_by": None,
+        "ended_at": None,
+        "duration_s": None,
+        "hung_up_by": None,
+        "tried": [],
         "source": "udp:192.0.2.1:5060",
         "ruri": "sip:+442071234567@edge.example",
         "to": "sip:b@x",
@@ -146,12 +165,12 @@ def test_call_log_has_a_line_of_json_for_a_trunks_call(tmp_path: Path) -> None:
 
 def test_call_log_is_renamed_at_its_limit(tmp_path: Path) -> None:
     file = tmp_path / "calls.json"
-    calls = Calls(0, CallsFile(file, limit=2000))
+    calls = Calls(0, CallsFile(file, limit=4000))
     for number in range(100):
         send(calls, identified(), call_id=str(number))
     former = tmp_path / "calls.json.1"
     assert sorted(tmp_path.iterdir()) == [file, former]
-    assert all(one.stat().st_size < 2500 for one in (file, former))
+    assert all(one.stat().st_size < 5000 for one in (file, former))
     last = [one["call_id"] for one in lines(former) + lines(file)]
     assert last == [str(n) for n in range(100 - len(last), 100)]
 
@@ -403,5 +422,27 @@ def test_metrics_count_decisions_of_present_trunks(with_agent: WithAgent) -> Non
         assert float(samples['whence_trunk_last_call_timestamp_seconds{trunk="acme"}']) == NOW - 10
         assert 'trunk="gone"' not in text
         assert samples["whence_decision_reports_dropped_total"] == "0.0"
+
+    with_agent(story)
+
+
+def test_api_lists_calls_by_filters_and_pages(with_agent: WithAgent) -> None:
+    async def story(agent: Agent) -> None:
+        for number in range(5):
+            decision = identified("acme" if number % 2 else "bell")
+            await happened(agent, record(decision, str(number), at=NOW + number))
+        found = await agent.get("/v1/calls?trunk=bell&number=0044%2020%2071234567")
+        assert [call["call_id"] for call in found] == ["4", "2", "0"]
+        found = await agent.get("/v1/calls?since=1970-01-12T13:46:43Z")
+        assert [call["call_id"] for call in found] == ["4", "3"]
+        pages, cursor = [], ""
+        while cursor is not None:
+            answer = await agent.ask(f"/v1/calls?limit=2{cursor and '&cursor=' + quote(cursor)}")
+            page = answer.json()
+            pages.append([call["call_id"] for call in page["items"]])
+            cursor = page["next"]
+        assert pages == [["4", "3"], ["2", "1"], ["0"]]
+        for wrong in ("trunks=acme", "number=1", "failed=maybe", "since=yesterday"):
+            assert (await agent.ask(f"/v1/calls?{wrong}")).status_code == 422
 
     with_agent(story)

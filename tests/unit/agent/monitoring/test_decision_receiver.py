@@ -17,6 +17,7 @@ from tests.unit.agent.monitoring.reports import record, send_messages
 from whence.agent.monitoring.decision_receiver import MANY_MESSAGES, NAP_S, DecisionReceiver
 from whence.agent.monitoring.report_socket import BYTES_AT_ONCE
 from whence.cli.service.reporters import RestartReporter
+from whence.core.dialogs.arrival import Arrival
 from whence.core.identification.decision import Unknown
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.sip.transport_address import TransportAddress
@@ -71,7 +72,7 @@ def sender(path: Path) -> Iterator[DecisionSender]:
 
 
 def send(sender: DecisionSender, call_id: str, at: float = NOW) -> None:
-    sender.send(BODY, "INVITE", call_id, at, from_cache=False)
+    sender.send(BODY, "INVITE", call_id, Arrival.of(at), from_cache=False)
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -138,7 +139,7 @@ def test_drain_reads_all_that_waits(
     for call_id in calls[:MANY_MESSAGES]:
         send(sender, call_id)
     written = [
-        decisions.record(BODY, "INVITE", id_, NOW, from_cache=False)
+        decisions.record(BODY, "INVITE", id_, Arrival.of(NOW), from_cache=False)
         for id_ in calls[MANY_MESSAGES:]
     ]
     sender.send_all(written)

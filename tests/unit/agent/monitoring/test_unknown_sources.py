@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from testkit.api import numbers
 from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import identified, record, refused
 from whence.core.monitoring.unknown_sources import LONGEST_S
@@ -66,7 +67,7 @@ def test_allowed_source_calls_as_the_trunk_until_the_end(with_agent: WithAgent) 
         assert await decided(agent) == "unknown"
         answer = await allow(agent, note="moved")
         assert answer.status_code == 200
-        assert answer.json() == {
+        assert numbers(answer.json()) == {
             "trunk": "acme",
             "ip": "198.51.100.7",
             "transport": "udp",
@@ -159,8 +160,7 @@ def test_allow_with_a_wrong_body_changes_nothing(
     async def story(agent: Agent) -> None:
         answer = await allow(agent, **wrong)
         assert answer.status_code == status
-        detail = answer.json()["detail"]
-        assert message in (detail if isinstance(detail, str) else detail[0]["msg"])
+        assert message in answer.json()["detail"]
         assert all(a["origin"] == "learned" for a in await agent.get("/v1/addresses"))
 
     with_agent(story)

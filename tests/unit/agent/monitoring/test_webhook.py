@@ -116,14 +116,14 @@ def test_webhook_posts_each_alarm_as_json_in_order(ip: str) -> None:
         assert receiver.ids == [1, 2, 3]
         assert receiver.bodies[0] == {
             "id": 1,
-            "at": 1_000_000.0,
+            "at": "1970-01-12T13:46:40Z",
             "status": "firing",
             "lasting": True,
             "kind": "registration_expired",
             "trunk": "acme",
             "message": "it expired",
             "left_out": 2,
-            "raised_at": 1_000_000.0,
+            "raised_at": "1970-01-12T13:46:40Z",
             "cleared_at": None,
             "cleared_message": None,
         }

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from testkit.certificates import Authority
 from testkit.network import Network
 from testkit.wait import PATIENCE_S
-from whence.agent.runtime.process import ApiServer, AsgiApp, AsgiMessage
+from whence.agent.config.models import MonitoringConfig
+from whence.agent.runtime import http_server
+from whence.agent.runtime.process import (
+    ApiServer,
+    ApiTls,
+    AsgiApp,
+    AsgiMessage,
+    api_socket,
+)
+from whence.errors import OperatorError
 
 
 @pytest.fixture
@@ -161,3 +174,93 @@ def test_idle_api_server_sets_no_short_timer(bound: socket.socket) -> None:
 
     with asyncio.Runner(loop_factory=TimerLoop) as runner:
         runner.run(story())
+
+
+# TLS, Unix sockets and bounds.
+
+
+def test_api_server_with_tls_renews_its_certificate(bound: socket.socket, tmp_path: Path) -> None:
+    host, port = bound.getsockname()
+    authority = Authority("ca", tmp_path)
+    first, second = (authority.certificate(f"IP:{host}", common_name=name) for name in "ab")
+    tls = ApiTls(str(first.certificate), str(first.key))
+    trusted = ssl.create_default_context(cafile=authority.file)
+
+    def common_name() -> object:
+        with (
+            socket.create_connection((host, port), PATIENCE_S) as plain,
+            trusted.wrap_socket(plain, server_hostname=host) as secured,
+        ):
+            return secured.getpeercert()["subject"]  # type: ignore[index]
+
+    async def story() -> None:
+        server = ApiServer(Loader(), bound, tls.context)
+        running = asyncio.create_task(server.run())
+        async with asyncio.timeout(PATIENCE_S):
+            assert "'a'" in str(await asyncio.to_thread(common_name))
+            first.certificate.write_bytes(b"broken")
+            tls.renew()
+            assert "'a'" in str(await asyncio.to_thread(common_name))
+            first.certificate.write_bytes(second.certificate.read_bytes())
+            first.key.write_bytes(second.key.read_bytes())
+            tls.renew()
+            assert "'b'" in str(await asyncio.to_thread(common_name))
+            server.stop()
+            await running
+
+    asyncio.run(story())
+
+
+def test_api_server_answers_on_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+    own = MonitoringConfig(api_listen=f"unix:{path}")
+    api_socket(own).close()  # as of a killed agent
+
+    async def story() -> None:
+        listening = api_socket(own)
+        assert path.stat().st_mode & 0o777 == 0o660
+        with pytest.raises(OperatorError, match="in use"):
+            api_socket(own)
+        server = ApiServer(Loader(), listening)
+        running = asyncio.create_task(server.run())
+        transport = httpx.AsyncHTTPTransport(uds=str(path))
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            httpx.AsyncClient(transport=transport, trust_env=False) as client,
+        ):
+            assert (await client.get("http://localhost/")).text == "here"
+        server.stop()
+        await running
+
+    asyncio.run(story())
+
+
+def test_api_socket_replaces_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+    path.write_text("mine")
+    with pytest.raises(OperatorError):
+        api_socket(MonitoringConfig(api_listen=f"unix:{path}"))
+    assert path.read_text() == "mine"
+
+
+def test_api_server_closes_connections_without_a_request(
+    bound: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "FIRST_REQUEST_S", 0.05)
+    monkeypatch.setattr(http_server, "CONNECTIONS", 4)
+    address = bound.getsockname()
+
+    async def story() -> None:
+        server = ApiServer(Loader(), bound)
+        running = asyncio.create_task(server.run())
+        async with asyncio.timeout(PATIENCE_S):
+            idle = [await asyncio.open_connection(*address) for _ in range(8)]
+            assert (await get(bound)).text == "here"  # once idle ones have ended
+            for reader, writer in idle:
+                with suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+                writer.close()
+            server.stop()
+            await running
+
+    asyncio.run(story())

@@ -15,7 +15,7 @@ from whence.cli.service.link import AgentLink, Prepared, RunLink
 from whence.cli.service.start import read_arguments
 from whence.errors import OperatorError
 
-PREPARED = Prepared("/x/decisions.sock", "/x/kamailio.cfg", 1000, 8192)
+PREPARED = Prepared("/x/decisions.sock", "/x/kamailio.cfg", 1000, 8192, "json")
 
 
 @pytest.fixture
@@ -48,13 +48,23 @@ def test_lock_lasts_as_long_as_its_descriptor_at_the_run(
 
 def test_agent_that_ends_early_closes_the_link(run: AgentLink) -> None:
     assert run.receive_prepared() is None
-    run.receive_up()
+    run.receive()
     assert not run.is_up
+    assert not run.is_open
 
 
 def test_up_is_received(run: AgentLink, agent: RunLink) -> None:
     agent.up()
-    run.receive_up()
+    assert not run.receive()
+    assert run.is_up
+    assert run.is_open
+
+
+def test_reload_is_received_as_often_as_it_happens(run: AgentLink, agent: RunLink) -> None:
+    agent.up()
+    agent.reloaded()
+    agent.reloaded()
+    assert [run.receive() for _ in range(3)] == [False, True, True]
     assert run.is_up
 
 
@@ -66,9 +76,10 @@ def test_up_after_the_end_of_the_run_is_no_fault(run: AgentLink, agent: RunLink)
 @pytest.mark.parametrize(
     ("arguments", "function", "values"),
     [
-        (["run", "-c", "x.toml"], start.run, ("x.toml",)),
-        (["run", "--config", "x.toml"], start.run, ("x.toml",)),
-        (["run", "--config=x.toml"], start.run, ("x.toml",)),
+        (["run", "-c", "x.toml"], start.run, ("x.toml", "")),
+        (["run", "--config", "x.toml"], start.run, ("x.toml", "")),
+        (["run", "--config=x.toml"], start.run, ("x.toml", "")),
+        (["run", "--user", "me", "-c", "x.toml"], start.run, ("x.toml", "me")),
         (["agent", "-c", "x.toml"], start.agent, ("x.toml",)),
         (["agent", "--config=-x", "--link=7"], start.first_agent, ("-x", 7)),
         (["agent", "--track-only", "-c", "x.toml"], start.agent, ("x.toml",)),
@@ -76,8 +87,12 @@ def test_up_after_the_end_of_the_run_is_no_fault(run: AgentLink, agent: RunLink)
     ],
 )
 def test_usual_arguments_start_the_service(
-    arguments: list[str], function: object, values: tuple[object, ...]
+    arguments: list[str],
+    function: object,
+    values: tuple[object, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv(start.USER_VARIABLE, raising=False)
     command = read_arguments(arguments)
     assert command is not None
     assert (command.func, command.args) == (function, values)
@@ -90,6 +105,8 @@ def test_usual_arguments_start_the_service(
         [],
         ["run"],
         ["run", "--help"],
+        ["run", "--user", "me"],
+        ["run", "--user", "-c", "x"],
         ["run", "-c"],
         ["run", "-c", ""],
         ["run", "--config="],

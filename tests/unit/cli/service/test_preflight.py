@@ -14,6 +14,7 @@ import pytest
 from testkit.network import Network, tcp_bound, udp_bound
 from testkit.process import Process, beside_python
 from whence.cli.service import preflight
+from whence.core.sip.transport_address import TransportAddress
 from whence.errors import OperatorError
 
 OLD = "version: kamailio 4.4.7 (x86_64/linux)"
@@ -146,6 +147,24 @@ def test_start_names_an_api_port_in_use(place: Place, command: str) -> None:
             "listens there, or name another one as agent api_listen"
         )
     assert place.nothing_listens()
+
+
+@pytest.mark.skipif(
+    int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text("ascii")) <= 443,
+    reason="all users may use port 443 here",
+)
+def test_start_names_the_right_that_a_low_port_needs() -> None:
+    wanted = TransportAddress.parse("tcp:127.0.0.1:443")
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        try:
+            preflight.port_is_free(wanted)
+        except OperatorError as error:
+            os._exit(42 if "a port below 1024 needs CAP_NET_BIND_SERVICE" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
 
 
 def test_start_names_an_address_of_no_interface(place: Place) -> None:

@@ -21,7 +21,8 @@ from whence.agent.config.load import load
 from whence.agent.config.models import Config
 from whence.agent.config.to_core import LoadedSettings
 from whence.agent.dropin.config import load as load_drop_in
-from whence.agent.monitoring.calls import CallsFile
+from whence.agent.monitoring.call_log import CallsFile
+from whence.agent.monitoring.call_record import CallRecord
 from whence.agent.provisioning.reload import Reload
 from whence.core.settings import NodeSettings
 from whence.errors import ConfigError
@@ -296,12 +297,12 @@ def test_calls_file_that_is_anothers_is_not_written(
         file.touch()
         os.chown(file, NOBODY, NOBODY)
     calls = CallsFile(file)
-    calls.write(decisions.read(record()))
+    calls.write(CallRecord(decisions.read(record())))
     assert calls.errors == 1
     assert f"{file}: calls are not written: {file} " in caplog.text
     assert victim.read_text() == "content of root\n"
     file.unlink()
-    calls.write(decisions.read(record()))
+    calls.write(CallRecord(decisions.read(record())))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

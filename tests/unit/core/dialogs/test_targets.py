@@ -5,6 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from whence.core.dialogs import targets
+from whence.core.dialogs.arrival import Arrival
 from whence.core.dialogs.cookie import (
     COOKIE_LENGTH,
     began_at,
@@ -23,7 +24,7 @@ OWN = OwnSockets.of(
     [TransportAddress.parse("udp:203.0.113.1:5060"), TransportAddress.parse("udp:127.0.0.1:5062")]
 )
 FAR = TransportAddress.parse("udp:198.51.100.7:5060")
-ID = new_id(NOON, "0123456789abcdef")
+ID = new_id(Arrival.of(NOON), "0123456789abcdef")
 
 
 def read(text: str) -> Uri | None:
@@ -196,3 +197,58 @@ def test_record_reads_what_it_wrote(call: str, trunk: str, user: str, ip: str) -
 def test_record_of_other_text_is_refused(text: str) -> None:
     with pytest.raises((ValueError, TypeError)):
         DialogRecord.from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("contact", "source", "sent_by", "has_nat", "expected"),
+    [
+        ("sip:a@198.51.100.7", "udp:198.51.100.7:5060", True, False, False),
+        ("sip:a@198.51.100.7:5080", "udp:198.51.100.7:5060", True, False, False),
+        ("sip:a@198.51.100.7:5080", "udp:198.51.100.7:5060", False, False, True),
+        ("sip:a@198.51.100.7:5080", "udp:198.51.100.7:5060", True, True, True),
+        ("sip:a@192.168.1.2", "udp:198.51.100.7:5060", True, False, True),
+        ("sip:a@phone.example", "udp:198.51.100.7:5060", True, False, True),
+        ("sip:a@198.51.100.7", "tcp:198.51.100.7:40000", True, False, True),
+        ("sip:a@x.invalid;transport=ws", "ws:198.51.100.7:40000", False, False, True),
+    ],
+)
+def test_phone_is_reached_at_its_source_behind_nat(
+    contact: str, source: str, sent_by: bool, has_nat: bool, expected: bool
+) -> None:
+    at = TransportAddress.parse(source)
+    found = targets.is_at_source(read(contact), at, is_sent_by=sent_by, has_nat=has_nat)
+    assert found is expected
+
+
+@pytest.mark.parametrize(
+    ("source", "hop"),
+    [
+        ("udp:198.51.100.7:4000", "sip:198.51.100.7:4000"),
+        ("tcp:198.51.100.7:4000", "sip:198.51.100.7:4000;transport=tcp"),
+        ("wss:[2001:db8::7]:4000", "sip:[2001:db8::7]:4000;transport=ws"),
+    ],
+)
+def test_cookie_brings_the_source_of_a_phone_back(source: str, hop: str) -> None:
+    at = TransportAddress.parse(source)
+    way = targets.way((), read("sip:a@192.168.1.2"), at, OWN, at_source=True)
+    assert way == RequestPath(("udp:192.168.1.2:5060",), hop, True)
+    kept = targets.source_of(way)
+    cookie = write_cookie(KEY, ID, "call", "", Side.CALLEE, way.places, "192.0.2.1", kept)
+    found = targets.direction_of_old(KEY, cookie, "call", way.places, "192.0.2.1")
+    assert found == (Side.CALLER, way)
+    bare, _, _ = cookie.partition("h")
+    for other in (bare, cookie[:-1] + ("0" if cookie[-1] != "0" else "1")):
+        assert targets.direction_of_old(KEY, other, "call", way.places, "192.0.2.1") is None
+    record = DialogRecord("", "", "", "", Party((), (way,)))
+    assert DialogRecord.from_text(record.to_text()) == record
+
+
+def test_phone_behind_a_proxy_is_reached_by_its_routes() -> None:
+    routes = [read("sip:192.0.2.9;lr")]
+    way = targets.way(routes, read("sip:a@192.168.1.2"), FAR, OWN, at_source=True)
+    assert way is not None and (way.hop, way.at_source) == ("sip:192.0.2.9:5060", False)
+
+
+def test_source_of_a_phone_is_no_socket_of_ours() -> None:
+    ours = TransportAddress.parse("udp:203.0.113.1:5060")
+    assert targets.way((), read("sip:a@192.168.1.2"), ours, OWN, at_source=True) is None

@@ -8,6 +8,7 @@ import pytest
 
 from whence.core.dialogs.targets import place
 from whence.core.sip.transport_address import (
+    SERVER_TRANSPORTS,
     TRANSPORTS,
     Transport,
     TransportAddress,
@@ -30,9 +31,19 @@ def test_transport_address_is_read_and_written(transport: Transport, host: str) 
 
 @EACH
 def test_transport_has_a_strength_and_a_port(transport: Transport) -> None:
-    assert transport.strength in range(3)
-    assert transport.default_port in (5060, 5061)
-    assert TRANSPORTS[transport.value] is Transport.parse(transport.upper()) is transport
+    assert transport.strength in range(-1, 3)
+    assert transport.default_port in (5060, 5061, 80, 443)
+    assert TRANSPORTS[transport.value] is transport
+
+
+def test_transport_of_a_server_is_never_websocket() -> None:
+    assert {Transport.parse(name.upper()) for name in SERVER_TRANSPORTS} == {
+        t for t in Transport if t.strength >= 0
+    }
+    for name in ("ws", "wss"):
+        assert TRANSPORTS[name].strength < Transport.UDP.strength
+        with pytest.raises(ValueError, match=r"write udp or tcp or tls$"):
+            Transport.parse(name)
 
 
 def test_default_port_is_5061_for_tls_strength_only() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from whence.core.sip.transport_address import Transport
-from whence.core.sip.via import branch, reply_destination
+from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.via import branch, is_sent_by, reply_destination
 
 OURS = "sip/2.0/udp 192.0.2.1;branch=z9hg4bk1"
 OURS_TCP = "sip/2.0/tcp 192.0.2.1;branch=z9hg4bk1;i=a1"
@@ -80,3 +80,24 @@ def test_unreadable_via_has_no_destination(values: list[str]) -> None:
 )
 def test_branch_is_that_of_the_first_via(value: str, found: str) -> None:
     assert branch(value) == found
+
+
+@pytest.mark.parametrize(
+    ("via", "expected"),
+    [
+        ("sip/2.0/udp 192.0.2.1:5060;branch=x", True),
+        ("sip/2.0/udp 192.0.2.1;branch=x", True),
+        ("sip / 2.0 / udp   192.0.2.1 : 5060 ;rport", True),
+        ("sip/2.0/udp 192.0.2.1:5061", False),
+        ("sip/2.0/udp 192.168.1.2:5060", False),
+        ("sip/2.0/udp phone.example:5060", False),
+        ("sip/2.0/wss df7jal23ls0d.invalid;branch=x", False),
+        ("", False),
+    ],
+)
+def test_is_sent_by_compares_the_topmost_via(via: str, expected: bool) -> None:
+    source = TransportAddress.parse("udp:192.0.2.1:5060")
+    assert is_sent_by([via, "sip/2.0/udp 192.0.2.1:5060"], source) is expected
+    six = TransportAddress.parse("udp:[2001:db8::1]:5060")
+    assert is_sent_by(["sip/2.0/udp [2001:db8::1]:5060"], six)
+    assert is_sent_by(["sip/2.0/udp [2001:db8::1]"], six)

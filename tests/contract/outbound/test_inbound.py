@@ -1,0 +1,53 @@
+"""Calls of a trunk whose provider challenges the requests of the user's phone."""
+
+import pytest
+
+from testkit.calling_phone import SDP, Dialog, Phone
+from testkit.digest import Realm
+from tests.contract.outbound.scene import OutScene, OutTrunk
+
+EVERY = ("INVITE", "BYE", "INFO", "UPDATE", "PRACK")
+
+
+def called(scene: OutScene, trunk: OutTrunk) -> tuple[Dialog, Phone]:
+    """Let the trunk call the phone of its target; return the call as the phone has it."""
+    phone = scene.phone_of(trunk.target)
+    invite = trunk.server.calls(scene.uri(trunk.token))
+    arrived = phone.receive("INVITE")
+    phone.accept(arrived)
+    trunk.server.answered(invite)
+    phone.receive("ACK")
+    return phone.dialog_of(arrived), phone
+
+
+@pytest.mark.parametrize("status", [401, 407])
+def test_challenge_of_phone_in_call_is_answered(scene: OutScene, status: int) -> None:
+    trunk = scene.out_trunk([Realm(methods=EVERY, status=status)], target=scene.user())
+    call, phone = called(scene, trunk)
+    for method in ("INFO", "INVITE", "UPDATE", "INFO", "BYE"):
+        assert phone.ask(call, method, body=SDP).status == 200, method
+
+
+def test_challenge_of_first_bye_is_answered(scene: OutScene) -> None:
+    """Kamailio itself relays this BYE."""
+    trunk = scene.out_trunk([Realm(methods=("BYE",))], target=scene.user())
+    call, phone = called(scene, trunk)
+    assert phone.ask(call, "BYE").status == 200
+
+
+def test_prack_in_challenged_call_names_its_invite(scene: OutScene) -> None:
+    trunk = scene.out_trunk([Realm(methods=("INVITE",))], target=scene.user())
+    call, phone = called(scene, trunk)
+    assert phone.ask(call, "INVITE", body=SDP).status == 200
+    assert phone.ask(call, "PRACK", [("RAck", f"1 {call.cseq} INVITE")]).status == 200
+    invite = trunk.server.requests("INVITE")[-1]
+    assert trunk.server.expect("PRACK")["RAck"] == f"1 {invite['CSeq'].split()[0]} INVITE"
+
+
+def test_rejected_credentials_of_phone_get_403(scene: OutScene) -> None:
+    realm = Realm(methods=("INFO",), password="another")
+    trunk = scene.out_trunk([realm], target=scene.user())
+    call, phone = called(scene, trunk)
+    assert phone.ask(call, "INFO").status == 403
+    assert len(realm.answers) == 1
+    assert phone.ask(call, "BYE").status == 200
