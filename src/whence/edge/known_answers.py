@@ -15,7 +15,6 @@ kamailio.cfg gives the next call of the same key to the same trunk, without Pyth
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,9 +28,6 @@ WIDTH = 640
 DAY_S = 86_400
 MARGIN_S = 2
 """An entry is valid in all of its last second, and the second of now is not over."""
-
-_PLAIN = re.compile(r"[ -{}~]*+")
-"""What an entry may have besides SEPARATOR and line ends: ASCII without control characters."""
 
 KEY, PLACE = "$var(key)", "$var(place)"
 SEPARATOR = "|"
@@ -111,7 +107,8 @@ def entry_text(decision: CachedDecision, key: str) -> str | None:
         kind = TO_USER_CALLED if decision.has_called_party else TO_USER
     lines = decision.headers.split("\r\n")
     parts = (decision.target, kind, decision.trunk, decision.rule)
-    if _PLAIN.fullmatch("".join((*lines, *parts, key))) is None:
+    words = "".join((*lines, *parts, key))
+    if not (words.isascii() and words.isprintable()) or SEPARATOR in words:
         return None
     content = SEPARATOR.join((decision.headers, *parts))
     fill = WIDTH - len(content) - len(SEPARATOR) - len(key)

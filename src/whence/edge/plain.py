@@ -15,6 +15,8 @@ END = "\r\n\r\n"
 LENGTH_LIMIT = 8000
 """Bytes. Kamailio cannot put longer texts into a variable."""
 
+# "-w" or "-W" is in each spelling of PREFIX, and in few messages.
+
 _decoder = IncrementalNewlineDecoder(None, translate=False)
 
 
@@ -31,7 +33,7 @@ def is_plain_request(raw: str) -> bool:
         and "\0" not in raw
         and "\t" not in raw
         and "\r\n " not in raw
-        and headers.PREFIX not in raw.lower()
+        and (("-w" not in raw and "-W" not in raw) or headers.PREFIX not in raw.lower())
         and len(raw) < (LENGTH_LIMIT if raw.isascii() else LENGTH_LIMIT // 4)
         and raw[0] != "\r"
     )
@@ -47,7 +49,7 @@ def is_plain_reply(raw: str) -> bool:
     return (
         _decoder.newlines == "\r\n"
         and "\0" not in raw
-        and headers.PREFIX not in raw.lower()
+        and (("-w" not in raw and "-W" not in raw) or headers.PREFIX not in raw.lower())
         and raw[raw.find("\n") + 1] not in " \t\r"
         and (raw.endswith(END) or END in raw)
         and raw[0] != "\r"

@@ -149,12 +149,23 @@ Fetch = Callable[[str, dict[str, Any]], list[Row]]
 one decision come from one state of the directory."""
 
 
-def decide(request: Request, now: float, fetch: Fetch) -> tuple[Decision, Evidence]:
-    """Identify a request, and return the decision with its evidence.
+def decide_by_name(
+    request: Request, now: float, fetch: Fetch
+) -> tuple[Identified, Evidence] | None:
+    """Identify a request that names its trunk, with one query; return None for any other request.
 
-    If the request names its trunk, other trunks at its address do not matter, and are not read. The
-    first query finds all trunks that the request names, also those without an address there.
+    Other trunks at its address do not matter then, and are not read. The query finds all trunks
+    that the request names, also those without an address there.
     """
+    evidence = _evidence(request, fetch(_naming(request), _asked(request, now, OTHERS)))
+    decision = identify(request, evidence, now)
+    if isinstance(decision, Identified) and decision.rule in NAMING:
+        return decision, evidence
+    return None
+
+
+def decide(request: Request, now: float, fetch: Fetch) -> tuple[Decision, Evidence]:
+    """Identify a request, and return the decision with its evidence."""
     asked = _asked(request, now, OTHERS)
     rows = fetch(_naming(request), asked)
     evidence = _evidence(request, rows)

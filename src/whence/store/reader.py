@@ -53,9 +53,13 @@ class DirectoryReader:
             ]
 
         self._let_go_if_replaced()
+        some = fetch if without else self._fetch
+        # One query reads one state. Only a request that names no trunk needs a transaction.
+        if (named := lookup.decide_by_name(request, now, some)) is not None:
+            return named
         try:
             self._fetch("BEGIN", ())
-            decided = lookup.decide(request, now, fetch if without else self._fetch)
+            decided = lookup.decide(request, now, some)
             self._fetch("COMMIT", ())
         except BaseException:
             self.close()  # this also ends an open transaction

@@ -54,13 +54,16 @@ def decided(edge: Reading) -> Decision:
 
 
 def test_decide_reads_one_state_of_the_directory(agent: sqlite3.Connection, edge: Reading) -> None:
-    """The agent removes the address between the first and the second query of the edge."""
+    """The agent removes the address between the two queries of the edge's transaction.
+
+    The query before it finds that the request names no trunk.
+    """
     assert isinstance(decided(edge), Identified)
     asked: list[str] = []
 
     def remove_address(statement: str) -> None:
         asked.append(statement)
-        if len([one for one in asked if "SELECT" in one]) == 2:
+        if len([one for one in asked if "SELECT" in one]) == 3:
             agent.execute("DELETE FROM address")
 
     assert edge._connection is not None
