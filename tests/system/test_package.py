@@ -42,6 +42,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package")
     built = subprocess.run(
         [str(ROOT / "tools/deb"), "--output", str(folder)],
+        env={**os.environ, "COMPRESSION": "none"},
         capture_output=True,
         text=True,
         check=False,
@@ -109,7 +110,7 @@ class Node:
         def registered() -> bool:
             assert run.running, run.log
             trunks = httpx.get(f"{self.api}/v1/trunks", trust_env=False).json()
-            return bool(trunks[0]["state"] == "registered")
+            return bool(trunks["items"][0]["state"] == "registered")
 
         eventually(registered, PATIENCE_S, "the trunk's registration")
         assert len(self.provider.contacts("acct1")) == 1

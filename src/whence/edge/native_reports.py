@@ -21,7 +21,7 @@ SEPARATOR = "\x1e"
 
 NOTHING = "-"
 NULL = "<null>"
-"""What Kamailio writes for a value that is not set."""
+"""What Kamailio writes for a value that is not set, and Kamailio 6 also for a missing tag."""
 
 
 def record(report: str) -> bytes:
@@ -60,7 +60,7 @@ def _known(arrived: str, text: str) -> bytes:
     )
     at, _, process = arrived.rpartition("d")
     arrival = Arrival(_instant(at), int(process))
-    sender = Sender(from_uri, from_tag)
+    sender = Sender(from_uri, "" if from_tag == NULL else from_tag)
     return decisions.record(body, "INVITE", call_id, arrival, sender, from_cache=True)
 
 
