@@ -122,7 +122,9 @@ def once(messages: Iterable[Message]) -> list[Message]:
 
 
 def place(address: Address) -> str:
-    """Write `ip:port`; an IPv6 address in brackets."""
+    """Write `ip:port`; an IPv6 address in brackets. Port 0: the host alone."""
+    if not address[1]:
+        return address[0]
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     return f"{host}:{address[1]}"
 

@@ -24,6 +24,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 
 from whence.agent.config import networks
+from whence.agent.config.media import MediaConfig
 from whence.agent.config.models import (
     AgentConfig,
     BackoffConfig,
@@ -53,6 +54,7 @@ TABLES: dict[str, type[Table]] = {
     "edge": EdgeConfig,
     "tls": TlsConfig,
     "phones": PhonesConfig,
+    "media": MediaConfig,
     "agent": AgentConfig,
     "registration": RegistrationConfig,
     "backoff": BackoffConfig,

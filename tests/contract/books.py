@@ -37,15 +37,17 @@ class Books:
         folder: Path,
         edge: EdgeConfig,
         phones: object = None,
+        media: object = None,
         *,
         calls_out: bool = False,
     ) -> None:
-        """*phones*: the keys of `[phones]`. `calls_out`: whether users may call numbers."""
+        """*phones*, *media*: keys of these tables. `calls_out`: whether users may call numbers."""
         self.directory = Directory(folder / "directory.db")
         self.settings = Config.model_validate(
             {
                 "edge": edge,
                 "phones": phones or {},
+                "media": media or {},
                 "agent": {"state_dir": str(folder)},
                 "outbound": EMERGENCY if calls_out else {},
             }

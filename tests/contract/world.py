@@ -44,7 +44,8 @@ class World:
     ) -> None:
         """Start it. `hide` changes the directory's file before.
 
-        *edge* are further keys of `[edge]`, and `phones` has those of `[phones]`. `tcp=True` has
+        *edge* are further keys of `[edge]`, and `phones` and `media` have those of
+        `[phones]` and `[media]`. `tcp=True` has
         it listen over TCP too, `streams=True` over TCP, TLS and at an IPv6 address. In a
         *namespace* everything of this world is inside, and nothing gets out. `nameserver`:
         Kamailio asks the socket `self.nameserver`, which never answers. *resolver*: the ip of a
@@ -77,14 +78,16 @@ class World:
                     "key": str(ours.key),
                     "ca": str(self.authority.file),
                 }
+            websockets: dict[str, int] = edge.pop("websockets", {})  # type: ignore[assignment]
+            sockets += [f"{t}:{self.edge[0]}:{port}" for t, port in websockets.items()]
             edge["listen"] = sockets
         elif listen:
             places = {"edge": f"{self.edge[0]}:{self.edge[1]}", "edge6": f"[::1]:{self.edge6[1]}"}
             edge["listen"] = [socket.format(**places) for socket in listen]
         self.folder = folder
-        phones = edge.pop("phones", {})
+        phones, media = edge.pop("phones", {}), edge.pop("media", {})
         settings = edge_settings(self.edge, self.agent_socket, workers, **edge)
-        self.books = Books(folder, settings, phones, calls_out=calls_out)
+        self.books = Books(folder, settings, phones, media, calls_out=calls_out)
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)

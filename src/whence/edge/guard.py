@@ -160,6 +160,12 @@ class GuardHandlers(Handlers):
         self.refuse_unreadable(Reason.MALFORMED, self.worker.source(), message)
         return GO_ON
 
+    @survives
+    def ksr_no_websocket(self, _message: object) -> int:
+        """Count an HTTP request that opens no WebSocket."""
+        self.count_refused()
+        return GO_ON
+
     def ends(self) -> tuple[TransportAddress, TransportAddress]:
         """Return the source of the current message, and our socket that received it."""
         kx, source = self.ksr.kx, self.worker.source()

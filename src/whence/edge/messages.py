@@ -13,6 +13,10 @@ from whence.errors import StoreUnavailableError
 PLAIN = 2
 """`ksr_reply` returns it for one that `is_plain_reply`, GO_ON for another well-formed one."""
 
+FRAMED_BY_LENGTH = frozenset({"tcp", "tls"})
+"""The transports over which a request needs a Content-Length (RFC 3261 18.3). Kamailio demands it
+itself, unless the edge listens for WebSockets."""
+
 KEY, HAS_KEY = "$var(dialog_key)", "$var(has_dialog_key)"
 """The key of Kamailio's cookies, which each of its processes gets before its first request."""
 
@@ -67,6 +71,8 @@ class MessageHandlers(Handlers):
             guard.send_refusal(message, *refusal, *guard.ends())
             guard.refuse_unreadable(reason, worker.source(), message)
             return ANSWERED
+        if not message.all("content-length") and ksr.kx.get_proto() in FRAMED_BY_LENGTH:
+            return self._refuse(Reason.MALFORMED, message, 400, "Bad Request")
         extensions = message.extensions_asked_of_proxies
         if extensions is not None:  # the edge supports none
             if extensions:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from whence.core.sip.sockets import EdgeSockets
-from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
+from whence.core.sip.transport_address import (
+    IP,
+    WEBSOCKETS,
+    Transport,
+    TransportAddress,
+    canonical_ip,
+)
 from whence.core.sip.uri import Uri
 from whence.edge.base import Worker
 from whence.edge.ksr import Ksr
@@ -60,6 +66,8 @@ class SendingSockets:
             self._force(uri.params.get("transport", "udp").lower(), ip, worker.received_on())
 
     def _force(self, transport: str, ip: IP, received_on: TransportAddress | None) -> None:
+        if transport in WEBSOCKETS:  # it goes over the connection of the phone
+            return
         if not self._sockets.has_choice(transport, ip.version):
             return
         fitting = self._sockets.fitting(transport, ip.version)

@@ -14,7 +14,7 @@ from whence.agent.config.toml import checked, toml
 from whence.agent.config.trunk import TrunkConfig
 from whence.agent.config.uris import own_uri, target_uri
 from whence.core.sip.sockets import EdgeSockets
-from whence.core.sip.transport_address import SERVER_TRANSPORTS, Transport, canonical_ip
+from whence.core.sip.transport_address import SERVER_TRANSPORTS, WEBSOCKETS, Transport, canonical_ip
 from whence.core.sip.uri import Uri
 from whence.errors import ConfigError
 
@@ -137,6 +137,8 @@ def _socket_fault(edge: EdgeConfig, trunk: TrunkConfig) -> str:
     socket, server = trunk.socket, trunk.server
     if socket is None:
         return ""
+    if socket.transport in WEBSOCKETS:
+        return f'"{socket}" is for phones in browsers; write a socket that is not'
     if socket not in edge.listen:
         return f'"{socket}" is not in edge listen; write one of {", ".join(map(str, edge.listen))}'
     transport = server.params.get("transport")

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
+from whence.agent.config.media import MediaConfig
 from whence.agent.config.outbound import OutboundConfig, RouteConfig
 from whence.agent.config.phones import PhonesConfig
 from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
@@ -51,7 +52,7 @@ from whence.core.identification.address import GRACE_S
 from whence.core.registration.backoff import WAITS, Backoff, Waits
 from whence.core.settings import further_number_headers
 from whence.core.sip.sockets import AUTO, EdgeSockets
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.transport_address import WEBSOCKETS, Transport, TransportAddress
 from whence.trust.settings import NamedFile
 from whence.trust.tokens import webhook_token
 
@@ -119,8 +120,9 @@ class EdgeConfig(Table):
         min_length=1,
         examples=[["udp:192.0.2.1:5060", "tls:192.0.2.1:5061", "udp:[2001:db8::1]:5060"]],
     )
-    """Sockets towards providers and phones: `udp:`, `tcp:` or `tls:`, then `ip:port`; an IPv6
-    address in brackets. The unspecified address, `0.0.0.0`, is refused.
+    """Sockets towards providers and phones: `udp:`, `tcp:`, `tls:`, and for phones in browsers
+    `ws:` or `wss:`; then `ip:port`, an IPv6 address in brackets. The unspecified address,
+    `0.0.0.0`, is refused.
     """
     agent_socket: Socket = TransportAddress.parse("udp:127.0.0.1:5062")
     """Loopback UDP socket on which Kamailio takes requests of the agent. It must not be in
@@ -190,12 +192,21 @@ class EdgeConfig(Table):
             )
         if self.has_tls and not self.tls.certificate:
             raise ValueError(
-                'listen: a "tls:" socket needs a certificate; write [edge.tls] with certificate = '
-                '"cert.pem" and key = "key.pem"'
+                'listen: a "tls:" or "wss:" socket needs a certificate; write [edge.tls] with '
+                'certificate = "cert.pem" and key = "key.pem"'
+            )
+        if all(socket.transport in WEBSOCKETS for socket in self.listen):
+            raise ValueError(
+                'listen: has sockets for browsers only; add one for providers, "udp:192.0.2.1:5060"'
             )
         self._check_advertise()
         if len(set(self.listen)) < len(self.listen):
             raise ValueError("listen: has the same socket twice; write it once")
+        streams = [(s.ip, s.port) for s in self.listen if s.transport is not Transport.UDP]
+        if len(set(streams)) < len(streams):
+            raise ValueError(
+                "listen: has two TCP sockets at one ip and port; give each its own port"
+            )
         return self
 
     def _check_advertise(self) -> None:
@@ -246,7 +257,12 @@ class EdgeConfig(Table):
     @property
     def has_tls(self) -> bool:
         """Whether it listens over TLS."""
-        return any(socket.transport is Transport.TLS for socket in self.listen)
+        return any(socket.transport.is_encrypted for socket in self.listen)
+
+    @property
+    def has_websocket(self) -> bool:
+        """Whether it listens over WebSocket."""
+        return any(socket.transport in WEBSOCKETS for socket in self.listen)
 
     @property
     def has_streams(self) -> bool:
@@ -322,6 +338,10 @@ class MonitoringConfig(Table):
     absolute, or relative to the settings file.
     """
 
+    log_format: Literal["text", "json"] = "text"
+    """Form of the log lines of agent, Kamailio and `whence run`: `text`, or an object of JSON for
+    each line. In the journal of systemd, each line has its priority in both forms.
+    """
     mail_to: list[Annotated[str, AfterValidator(check_mail_address)]] = Field(
         default=[], max_length=20, examples=[["noc@operator.example"]]
     )
@@ -508,7 +528,9 @@ class Config(Table):
     edge: EdgeConfig = EdgeConfig()
     """Kamailio and its sockets."""
     phones: PhonesConfig = PhonesConfig()
-    """Phones of local users: keep-alives, contacts."""
+    """Phones of local users: keep-alives, contacts, browsers."""
+    media: MediaConfig = MediaConfig()
+    """Media of calls: rtpengine."""
     agent: AgentConfig = AgentConfig()
     """The agent: state, API, memory, alarms."""
     registration: RegistrationConfig = RegistrationConfig()

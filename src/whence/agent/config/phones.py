@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from whence.agent.config.toml import SECONDS, Table
 from whence.agent.config.validators import Wait
 
 EXPIRES_LIMIT_S = 7200
 """How long the edge remembers a source from which a phone registered (kamailio/cfg/protection)."""
+
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+"""What a browser writes (RFC 6454 6.2): in small letters, without a path."""
+
+
+def _origin(text: str) -> str:
+    if not _ORIGIN.fullmatch(text) or text.endswith((":80", ":443")):
+        raise ValueError(
+            f'"{text}" is not an origin as browsers write it; write "https://phone.example.com"'
+        )
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
 
 
 class PhonesConfig(Table):
@@ -29,6 +44,14 @@ class PhonesConfig(Table):
     expires: Annotated[Wait, SECONDS] = Field(default=[60, 3600])
     """Shortest and longest lifetime of a phone's registration. A phone that asks for another time
     gets the nearest.
+    """
+    websocket_path: str = Field(default="/", pattern=r"^/[A-Za-z0-9._~/-]{0,100}$")
+    """Path of the URL at which the edge accepts WebSockets."""
+    websocket_origins: list[Origin] = Field(
+        default=[], examples=[["https://phone.example.com", "http://localhost:8000"]]
+    )
+    """Web pages that may open a WebSocket, by their origin: scheme, host, and the port if it is
+    not the default. Empty: none. A client that is no browser sends no Origin, and is accepted.
     """
 
     @model_validator(mode="after")

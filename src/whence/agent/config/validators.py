@@ -20,7 +20,12 @@ from pydantic import (
 from whence.agent.config import phone_numbers
 from whence.agent.config.uris import EDGE_TRANSPORTS, TOP_LEVEL, WRITE_TRANSPORT
 from whence.core.sip.sockets import AUTO, Advertised, is_reachable
-from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
+from whence.core.sip.transport_address import (
+    WEBSOCKETS,
+    Transport,
+    TransportAddress,
+    canonical_ip,
+)
 from whence.ipc import decisions
 
 DAY_S = 86_400
@@ -46,7 +51,7 @@ def _socket(text: Any) -> TransportAddress:
         raise ValueError(
             f'"{text}" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"'
         ) from None
-    if socket.transport not in EDGE_TRANSPORTS:
+    if socket.transport not in (*EDGE_TRANSPORTS, *WEBSOCKETS):
         raise ValueError(
             f'"{text}": the edge has no sockets for {socket.transport}; {WRITE_TRANSPORT}'
         )

@@ -16,7 +16,7 @@ from whence.core.identification.decision import Reason
 from whence.core.monitoring.call_progress import EventKind
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.transport_address import WEBSOCKETS, Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG, TO_PHONE_FLAG
 from whence.errors import OperatorError, UntrustedError
@@ -122,7 +122,7 @@ def render(
             }
         ),
         listen=[
-            {"address": str(socket), "advertise": _advertised(edge, socket)}
+            {"kamailio": _kamailio_socket(socket), "advertise": _advertised(edge, socket)}
             for socket in edge.listen
         ],
         agent_socket=edge.agent_socket,
@@ -177,6 +177,9 @@ def render(
         tcp=edge.has_streams,
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
         phones=settings.phones,
+        media=settings.media if settings.media.is_relayed else None,
+        no_media=Reason.MEDIA_UNAVAILABLE,
+        websockets=[socket for socket in edge.listen if socket.transport in WEBSOCKETS],
         domain=edge.domain,
         nat_flag=NAT_FLAG,
         to_phone_flag=TO_PHONE_FLAG,
@@ -259,6 +262,13 @@ def _only_place(places: dict[str, str], udp: Sequence[TransportAddress]) -> str:
 def _list(words: Sequence[str]) -> str:
     """Write words with a blank around each, so that Kamailio finds a whole one."""
     return f" {' '.join(dict.fromkeys(words))} "
+
+
+def _kamailio_socket(socket: TransportAddress) -> str:
+    """Return a socket as Kamailio names it: a WebSocket begins as a connection over TCP or TLS."""
+    streams = {Transport.WS: "tcp", Transport.WSS: "tls"}
+    transport = streams.get(socket.transport, socket.transport)
+    return f"{transport}:{host_text(socket.ip_text)}:{socket.port}"
 
 
 def _advertised(edge: EdgeConfig, socket: TransportAddress) -> str:

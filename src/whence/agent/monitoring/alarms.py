@@ -360,6 +360,22 @@ class WrongTokenAlarms:
                 self._alarms.raise_alarm(Alarm(kind, trunk, message.format(source=report.source)))
 
 
+class MediaAlarms:
+    """Raises an alarm when the edge refuses a call because rtpengine does not answer."""
+
+    def __init__(self, alarms: Alarms) -> None:
+        self._alarms = alarms
+
+    def receive(self, report: DecisionReport, _record: bytes) -> None:
+        """Raise the alarm of a call that was refused for that."""
+        if report.reason is Reason.MEDIA_UNAVAILABLE:
+            message = (
+                "rtpengine does not answer, so a call got a 503; start it, or write its "
+                "listen-ng into [media] rtpengine"
+            )
+            self._alarms.raise_alarm(Alarm(AlarmKind.MEDIA_UNAVAILABLE, None, message))
+
+
 def sentence(raised: RaisedAlarm) -> str:
     """Return an alarm, or its all-clear, as one line."""
     alarm = raised.alarm

@@ -32,7 +32,7 @@ class Reloaded:
     registration_changed: bool = False
     """Whether [registration] changed, except `response_timeout`. It takes effect at once."""
     needs_restart: bool = False
-    """Whether [edge], [phones], [agent] or `response_timeout` changed, or calls to numbers began.
+    """Whether [edge], [phones], [media], [agent] or `response_timeout` changed, or calls out began.
     That takes effect at the next start.
     """
 
@@ -128,6 +128,7 @@ def _as_started(read: Config, before: Config) -> Config:
         update={
             "edge": before.edge,
             "phones": before.phones,
+            "media": before.media,
             "agent": before.agent,
             "registration": registration,
         }
@@ -141,6 +142,7 @@ def _waiting(read: Config, before: Config) -> list[str]:
         for name, new, old in (
             ("edge", read.edge, before.edge),
             ("phones", read.phones, before.phones),
+            ("media", read.media, before.media),
             ("agent", read.agent, before.agent),
             (
                 "registration response_timeout",

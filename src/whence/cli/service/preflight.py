@@ -47,6 +47,7 @@ _PACKAGE_OF_MODULE = {
     "app_python3": "kamailio-python3-modules",
     "db_sqlite": "kamailio-sqlite-modules",
     "tls": "kamailio-tls-modules",
+    "websocket": "kamailio-websocket-modules",
 }
 
 
@@ -84,6 +85,7 @@ def _prepared(loaded: LoadedSettings) -> Prepared:
         kamailio_config=str(settings.state / CONFIG_FILE),
         trunks=len(loaded.node.trunks),
         connections=settings.edge.connections if settings.edge.has_streams else 0,
+        log_format=settings.agent.log_format,
     )
 
 

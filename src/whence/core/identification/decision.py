@@ -47,6 +47,7 @@ class Reason(StrEnum):
     NO_DIALOG = "no_dialog"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     USER_NOT_REGISTERED = "user_not_registered"
+    MEDIA_UNAVAILABLE = "media_unavailable"
     NO_SOCKET_FOR_TARGET = "no_socket_for_target"
     SCANNER = "scanner"
     DIRECTORY_UNAVAILABLE = "directory_unavailable"
@@ -98,6 +99,7 @@ _REASONS = {
     Reason.NO_DIALOG: "no such call or dialog",
     Reason.METHOD_NOT_ALLOWED: "a trunk may not begin with this method",
     Reason.USER_NOT_REGISTERED: "no phone of the user is registered",
+    Reason.MEDIA_UNAVAILABLE: "rtpengine does not answer",
     Reason.NO_SOCKET_FOR_TARGET: "no socket in listen can send to the target",
     Reason.SCANNER: "User-Agent of a scanner",
     Reason.DIRECTORY_UNAVAILABLE: "the directory cannot be read",

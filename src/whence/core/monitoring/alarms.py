@@ -34,6 +34,7 @@ class AlarmKind(StrEnum):
     KAMAILIO_RESTARTED = "kamailio_restarted"
     DIRECTORY_UNWRITABLE = "directory_unwritable"
     DISK_FULL = "disk_full"
+    MEDIA_UNAVAILABLE = "media_unavailable"
     CLOCK_STEPPED = "clock_stepped"
     CALL_LIMIT_REACHED = "call_limit_reached"
     CHALLENGE_FROM_ELSEWHERE = "challenge_from_elsewhere"

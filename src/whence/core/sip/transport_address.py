@@ -81,6 +81,9 @@ _STRENGTH = {
 """A UDP source is easily forged. TCP needs a peer that answers, TLS one with a certificate."""
 
 
+WEBSOCKETS = frozenset({Transport.WS, Transport.WSS})
+
+
 TRANSPORTS = {transport.value: transport for transport in Transport}
 """Each transport by its name in small letters."""
 

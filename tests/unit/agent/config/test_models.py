@@ -237,7 +237,7 @@ nameserver = "dns.example"
     "TLS without a certificate": (
         '[edge]\nlisten = ["tls:127.0.0.1:5061"]\n',
         [
-            'edge: listen: a "tls:" socket needs a certificate; write [edge.tls] with '
+            'edge: listen: a "tls:" or "wss:" socket needs a certificate; write [edge.tls] with '
             'certificate = "cert.pem" and key = "key.pem"'
         ],
     ),
@@ -315,7 +315,7 @@ nameserver = "dns.example"
             'edge: lissen: unknown key; did you mean "listen"?',
             'trunk "acme": pasword: unknown key; did you mean "password"?',
             'agnt: unknown key; did you mean "agent"?',
-            "zoo: unknown key; known are edge, phones, agent, registration, trunk, user, "
+            "zoo: unknown key; known are edge, phones, media, agent, registration, trunk, user, "
             "outbound, route",
         ],
     ),

@@ -41,7 +41,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = folder / "whence.toml"
     file.write_text(
         '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.2:5060", "tcp:127.0.0.1:5060", '
-        '"tls:127.0.0.1:5061"]\n'
+        '"tls:127.0.0.1:5061", "ws:127.0.0.1:8080"]\n'
+        '[media]\nrtpengine = "udp:127.0.0.1:2223"\n'
         f'[edge.tls]\ncertificate = "{own.certificate}"\nkey = "{own.key}"\n'
         f'ca = "{authority.file}"\n'
     )
