@@ -5,15 +5,22 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from testkit.calling_phone import Phone as CallingPhone
 from testkit.rig import Rig
 from testkit.sip import Message
 from testkit.sip import request as sip_request
 from testkit.sipp import Phone
+from testkit.strict_uas import Behaviour
 from testkit.wait import eventually
-from testkit.whence import trunk
+from testkit.whence import Table, trunk
 
 ALICES_NUMBER = "+442071234567"
 BOBS_NUMBER = "+442071234568"
+
+
+CALLED = "+442079460000"
+LINES = ("first-line", "second-line")
+"""Trunks for calls out."""
 
 
 class Demo:
@@ -31,6 +38,8 @@ class Demo:
         self._addresses_are_learned()
         self._phones_register()
         self._calls_reach_their_phones()
+        self._alice_calls_out()
+        self._a_failed_trunk_is_passed_over()
         self._an_unknown_source_is_refused()
         self._a_forged_reply_is_ignored()
         self._a_restart_keeps_everything()
@@ -51,7 +60,22 @@ class Demo:
             ),
             trunk("bobs-trunk", self.provider, "acct2", "sip:bob@edge.example", [BOBS_NUMBER]),
         ]
-        self.whence = rig.whence(trunks=self.trunks, users=["alice", "bob"])
+        self.whence = rig.whence(start=False, edge={"country": "44"})
+        self.lines = [rig.strict_uas(name, self.whence.address) for name in LINES]
+        self.trunks += [
+            {
+                "id": name,
+                "registrar": f"sip:{line.address[0]}",
+                "user": "acct1",
+                "password": "secret",
+                "target": "sip:alice@edge.example",
+            }
+            for name, line in zip(LINES, self.lines, strict=True)
+        ]
+        alice = {"name": "alice", "password": "alice's password", "trunks": list(LINES)}
+        self.users: list[str | Table] = [alice, "bob"]
+        self.whence.edit(trunks=self.trunks, users=self.users)
+        self.whence.start()
         self._say(
             f"whence run started Kamailio and the agent with {self.whence.file.name}. "
             f"The edge listens on udp:{_place(self.whence.address)}"
@@ -63,13 +87,14 @@ class Demo:
             contacts = self.provider.contacts(account)
             assert len(contacts) == 1, f"the registrar has {contacts} for {account}"
         self._say(
-            "both trunks registered. The provider's registrar is another Kamailio, and asks for a "
+            "all trunks registered. The provider's registrar is another Kamailio, and asks for a "
             "password. It now has a contact for acct1 and one for acct2"
         )
 
     def _addresses_are_learned(self) -> None:
-        learned = self.whence.get("/v1/addresses")
-        trunks = [self.whence.trunk(str(table["id"])) for table in self.trunks]
+        addresses = self.whence.get("/v1/addresses")
+        learned = [one for one in addresses if one["trunk"] not in LINES]
+        trunks = [self.whence.trunk(str(table["id"])) for table in self.trunks[:2]]
         assert {one["trunk"] for one in learned} == {"alices-trunk", "bobs-trunk"}, learned
         assert {one["ip"] for one in learned} == {self.provider.ip}, learned
         assert all(one["origin"] == "learned" for one in learned), learned
@@ -109,6 +134,46 @@ class Demo:
             f"the provider called {BOBS_NUMBER} from the same address. Bob's phone answered. The "
             "call had the header X-Whence-Trunk: bobs-trunk"
         )
+
+    def _alice_calls_out(self) -> None:
+        phone = self._desk_phone()
+        call = phone.call(CALLED)
+        first, second = self.lines
+        invites = first.requests("INVITE")
+        assert len(invites) == 2, invites
+        assert "Proxy-Authorization" in invites[1], invites[1]
+        assert not second.requests("INVITE")
+        assert phone.user not in str(invites[1]), invites[1]
+        assert phone.ask(call, "BYE").status == 200
+        assert first.faults + phone.faults == []
+        self._say(
+            f"alice called {CALLED}. Trunk {LINES[0]} asked for a password, and Whence answered. "
+            "The trunk saw its own account, and nothing of the phone"
+        )
+
+    def _a_failed_trunk_is_passed_over(self) -> None:
+        first, second = self.lines
+        first.behaviour = Behaviour(503)
+        phone = self._desk_phone()
+        call = phone.call(CALLED)
+        assert second.requests("INVITE")
+        assert phone.ask(call, "BYE").status == 200
+        assert second.faults + phone.faults == []
+        tried = eventually(
+            lambda: [one["trunk"] for one in self.whence.get("/v1/calls")[0]["tried"]],
+            what="the trunks of the call",
+        )
+        assert tried == list(LINES), tried
+        self._say(
+            f"trunk {LINES[0]} answered 503 to alice's next call. Trunk {LINES[1]} got it within "
+            "the same call. whence calls names both"
+        )
+
+    def _desk_phone(self) -> CallingPhone:
+        """Return another phone of alice, which calls."""
+        at = self._rig.endpoint("desk")
+        phone = CallingPhone(at, self.whence.address, "alice", "alice's password", "edge.example")
+        return phone
 
     def _an_unknown_source_is_refused(self) -> None:
         unknown_source = self._rig.unknown_source()
@@ -165,7 +230,7 @@ class Demo:
         )
 
     def _removed_trunks_are_refused(self) -> None:
-        self.whence.edit(trunks=[])
+        self.whence.edit(trunks=[], users=["alice", "bob"])
         self.whence.reload()
         eventually(
             lambda: not self.provider.contacts("acct1") and not self.provider.contacts("acct2"),
@@ -176,15 +241,15 @@ class Demo:
         caller.call(self._uri(ALICES_NUMBER), expect=403)
         assert len(self.alice.calls()) == 1, self.alice.calls()
         self._say(
-            "both trunks were removed from the file, and SIGHUP reloaded it. Whence unregistered "
+            "all trunks were removed from the file, and SIGHUP reloaded it. Whence unregistered "
             "them, and their addresses ended at once. The provider's next call got a 403"
         )
 
     def restore_trunks(self) -> None:
         """Write the trunks into the file again, for a reader who tries commands."""
-        self.whence.edit(trunks=self.trunks)
+        self.whence.edit(trunks=self.trunks, users=self.users)
         self.whence.reload()
-        eventually(lambda: len(self.whence.get("/v1/trunks")) == 2, what="two trunks")
+        eventually(lambda: len(self.whence.get("/v1/trunks")) == 4, what="four trunks")
         self.whence.wait_registered()
 
     def commands(self) -> str:
@@ -195,7 +260,7 @@ class Demo:
         return "\n".join(
             [
                 "",
-                "The demo runs, with both trunks in the file again. Try these in another terminal:",
+                "The demo runs, with all trunks in the file again. Try these in another terminal:",
                 f"  {whence} trunks {api}",
                 f"  {whence} addresses {api}",
                 f"  {whence} users {api}",

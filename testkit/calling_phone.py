@@ -20,7 +20,7 @@ from testkit.sip import (
 )
 from testkit.wait import PATIENCE_S
 
-SDP = "v=0\r\no=alice 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n"
+SDP = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n"
 STALE_S = 0.05
 
 

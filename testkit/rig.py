@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from testkit.certificates import Authority, Certificate
+from testkit.digest import Realm
 from testkit.drop_in import DropIn, Record
 from testkit.nameserver import DNS_PORT, NameServer
 from testkit.network import SIP_PORT, Network
@@ -17,6 +18,7 @@ from testkit.provider import Digest, Provider
 from testkit.sip import Address, Endpoint
 from testkit.sipp import Behaviour, Caller, Phone, Verifier
 from testkit.stream import StreamEndpoint, Transport
+from testkit.strict_uas import StrictUas
 from testkit.whence import Table, Whence
 
 _TAIL_LINES = 80
@@ -205,6 +207,11 @@ class Rig:
     def endpoint(self, name: str, port: int = 0) -> Endpoint:
         """Return a raw SIP endpoint at the machine *name*."""
         return self._stack.enter_context(Endpoint(self.ip(name), port))
+
+    def strict_uas(self, name: str, edge: Address) -> StrictUas:
+        """Start a strict server on the machine *name*. It challenges REGISTER and INVITE."""
+        realm = Realm(methods=("REGISTER", "INVITE"))
+        return self._stack.enter_context(StrictUas(self.ip(name), realms=[realm], edge=edge))
 
     def stream(self, ip: str, transport: Transport = "tcp", port: int = 0) -> StreamEndpoint:
         """Return a raw SIP endpoint that connects over TCP or TLS from this ip."""

@@ -11,15 +11,17 @@ from testkit.wait import PATIENCE_S, eventually
 
 SENTENCES = (
     "whence run started Kamailio and the agent",
-    "both trunks registered",
+    "all trunks registered",
     "whence learned an address for each trunk",
     "the phones of alice and bob registered",
     "the provider called +442071234567. alice's phone rang and answered",
     "the provider called +442071234568 from the same address. bob's phone answered",
+    "alice called +442079460000. trunk first-line asked for a password",
+    "trunk first-line answered 503 to alice's next call. trunk second-line got it",
     "an unknown source called alice's number. it got a 403",
     "the unknown source forged a 200 OK to a REGISTER",
     "kill -9 ended whence run, kamailio and the agent",
-    "both trunks were removed from the file",
+    "all trunks were removed from the file",
 )
 
 
@@ -46,7 +48,7 @@ def test_demo_with_keep_runs_until_a_signal(tmp_path: Path) -> None:
         (words,) = re.findall(r"^  \S+/whence (trunks --api \S+)$", out.read_text("utf-8"), re.M)
         command = [beside_python("whence"), *words.split()]
         asked = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert asked.stdout.count(" registered ") == 2
+        assert asked.stdout.count(" registered ") == 4
         demo.signal(signal.SIGINT)
         assert demo.wait(20) == 0
         assert demo.descendants() == []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from whence.core.mac import is_same
 from whence.core.sip import via
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.transport_address import Transport
 from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, survives, text
+from whence.edge.tls_identity import SERVER_NAME, peer_fault
 from whence.ipc import headers
-from whence.ipc.headers import TlsReject, tls_reject_reason
 from whence.store.schema import AGENT_KEY
 from whence.trust import certificates
 
@@ -32,9 +32,6 @@ CONNECTION = "$var(connection)"
 
 AGENT_VIA = "$avp(whence_via)"
 """Of the agent's request, kept for its replies: the agent's own Via, which does not leave."""
-
-SERVER_NAME = "$xavp(tls=>server_name)"
-"""The name that Kamailio's tls sends (SNI) when it opens a connection."""
 
 KEEPALIVE_MS = 4_000
 """How long Kamailio repeats an OPTIONS to a registrar. Then the keep-alive has failed."""
@@ -95,7 +92,7 @@ class AgentRequestHandlers(Handlers):
         ksr.hdr.append(f"Via: {ksr.pv.get(AGENT_VIA)}\r\n")
         source, status = self.worker.source(), ksr.kx.get_status()
         name = ksr.pv.get(PEER_NAME)
-        reject_reason = "" if name is None else self._tls_reject_reason(source, str(name))
+        reject_reason = "" if name is None else peer_fault(ksr, source, str(name))
         if name is not None and source.transport is Transport.TLS:
             # Without TCP, a look at $conid ends Kamailio.
             connection = int(ksr.pv.get("$conid") or 0)
@@ -147,19 +144,3 @@ class AgentRequestHandlers(Handlers):
                 return False
             ksr.set_forward_no_connect()
         return True
-
-    def _tls_reject_reason(self, source: TransportAddress, name: str) -> str:
-        """Return why the answer over TLS is not from `name`; empty if it is."""
-        if source.transport is not Transport.TLS:
-            return tls_reject_reason(TlsReject.ANSWERED_OVER_ANOTHER_TRANSPORT, source.transport)
-        get = self.ksr.pv.get
-        uri = get("$tls_peer_san_uri")
-        if str(uri).lower() == f"sip:{name}":
-            return ""
-        alternatives = [get("$tls_peer_san_hostname"), uri, get("$tls_peer_san_ip")]
-        named = [str(one) for one in alternatives if one is not None]
-        pem = str(get("$tls_peer_raw_cert"))
-        if certificates.is_for(pem, name, has_alternatives=bool(named)):
-            return ""
-        presented = named[0] if named else str(get("$tls_peer_subject_cn") or "")
-        return tls_reject_reason(TlsReject.CERTIFICATE_FOR_ANOTHER_NAME, presented)

@@ -19,6 +19,7 @@ from whence.edge.phone_authentication import PhoneAuthentication
 from whence.edge.phones import PhoneHandlers
 from whence.edge.sending_sockets import SendingSockets
 from whence.edge.settings import EdgeSettings
+from whence.edge.tls_identity import TlsIdentityHandlers
 from whence.edge.trunk_dialogs import TrunkDialogs
 from whence.ipc import decisions
 
@@ -52,6 +53,8 @@ class EdgeHandlers:
         self.ksr_reply = messages.ksr_reply
 
         sending = SendingSockets(ksr, settings.sockets)
+        self.ksr_challenger = TlsIdentityHandlers(worker).ksr_challenger
+
         via = HiddenVia(worker)
         self.ksr_restore_via = via.ksr_restore_via
 

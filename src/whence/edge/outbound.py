@@ -31,7 +31,7 @@ from whence.core.outbound.rewriting import header_text, initial_lines, is_tag
 from whence.core.outbound.route_state import TEXT_LIMIT, Kind, RouteState, write_state
 from whence.core.outbound.selection import REFUSALS, Plan, RefusalReason, candidates, plan_call
 from whence.core.sip.grammar import split_name_addr
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri, escape_user
 from whence.edge.base import ANSWERED, GO_ON, NO, Handlers, Worker, answers, judges, survives, text
 from whence.edge.call_counts import CallCounts
@@ -40,15 +40,14 @@ from whence.edge.guard import GuardHandlers
 from whence.edge.hidden_via import HiddenVia
 from whence.edge.inbound import TO_USER
 from whence.edge.phone_authentication import PhoneAuthentication
+from whence.edge.tls_identity import SERVER_NAME, TRUNK_ID
 from whence.edge.trunk_answers import read_answer
 from whence.ipc import call_events
 from whence.store.outbound import TrunkAccess
+from whence.trust import certificates
 
 CALL = "$avp(whence_call)"
 """A user's call to a number: an OutboundCall as text."""
-
-TRUNK_ID = "$avp(whence_trunk)"
-"""The trunk that a call tries now."""
 
 STATUS = "$var(status)"
 """The status of the answer that the phone gets."""
@@ -381,6 +380,8 @@ class OutboundHandlers(Handlers):
         _, _, place = str(home).partition(":")
         transport = "" if home.transport == "udp" else f";transport={home.transport}"
         ksr.setdsturi(f"sip:{place}{transport}")
+        if home.transport is Transport.TLS and not certificates.is_literal(access.tls_name):
+            ksr.pv.sets(SERVER_NAME, access.tls_name)
         if access.socket is not None:
             ksr.pv.sets("$fs", str(access.socket))
         ksr.tm.t_set_fr(0, round(call.try_s * 1000))

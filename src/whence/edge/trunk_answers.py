@@ -8,10 +8,11 @@ from functools import partial
 from whence.core.outbound.answers import FinalAnswer
 from whence.core.sip.challenges import parse_challenges
 from whence.core.sip.digest import Challenge
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.edge.base import Worker, text
 from whence.edge.ksr import Ksr
+from whence.edge.tls_identity import PEER
 from whence.store.outbound import TrunkAccess
 
 CHALLENGES = frozenset({401, 407})
@@ -54,6 +55,8 @@ def _is_from(worker: Worker, access: TrunkAccess) -> bool:
         source = TransportAddress.parse(f"{(transport or '').lower()}:{host}:{port}")
     except ValueError:
         return False
+    if source.transport is Transport.TLS and worker.ksr.pv.get(PEER) != str(source):
+        return False  # its certificate is for another name
     return is_of(worker, access, source)
 
 

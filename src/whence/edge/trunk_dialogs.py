@@ -37,6 +37,7 @@ from whence.core.sip.uri import Uri, escape_user
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, text
 from whence.edge.dialog_table import DialogTable
 from whence.edge.hidden_via import HiddenVia
+from whence.edge.tls_identity import TRUNK_ID
 from whence.edge.trunk_answers import is_of, read_answer
 from whence.store.outbound import TrunkAccess
 
@@ -152,6 +153,7 @@ class TrunkDialogs(Handlers):
             self._rewrite(call, first, Rounds(tries), Credentials(""))
             return GO_ON
         ksr.pv.sets(TRY, first.to_text())
+        ksr.pv.sets(TRUNK_ID, call.state.trunk_id)
         if not call.to_trunk:
             ksr.pv.sets(FROM_TRUNK, "yes")
         return REWRITTEN

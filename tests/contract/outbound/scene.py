@@ -79,12 +79,17 @@ class OutScene(Scene):
         return OutTrunk(id_, server, target, self.world.books.directory.tokens()[id_])
 
     def register(
-        self, id_: str, server: StrictUas, until_s: float = HOUR_S, transport: str = "udp"
+        self,
+        id_: str,
+        server: StrictUas,
+        until_s: float = HOUR_S,
+        transport: str = "udp",
+        port: int = SIP_PORT,
     ) -> None:
         """Let the trunk be registered at this server."""
         token = self.world.books.directory.tokens()[id_]
         contact = f"sip:{token}@{self.edge[0]}:{self.edge[1]}"
-        home = TransportAddress.parse(f"{transport}:{server.address[0]}:{server.address[1]}")
+        home = TransportAddress.parse(f"{transport}:{server.address[0]}:{port}")
         until = time.time() + until_s
         self.world.books.register(id_, home, contact, until)
 
