@@ -1,5 +1,5 @@
 # The commands of the README. Each sets up what it needs; what is done is not done again.
-.PHONY: demo test test-fast check fmt cov docs dist deb setup setup-dev bench bench-registrations \
+.PHONY: demo test test-fast check fmt cov docs dist deb api-check setup setup-dev bench bench-registrations \
     bench-scale bench-instructions bench-freshness bench-all lock generate help
 
 # The pure tests: no Kamailio, no database server, no sleep.
@@ -48,6 +48,9 @@ dist:	## build sdist and wheel into dist, and try the wheel in a fresh environme
 
 deb:	## build the Debian package for this Debian into build/deb
 	@tools/deb
+
+api-check: setup	## try the API against its description: schemathesis, a generated client
+	@tools/api-check
 
 bench: setup-dev	## CPU time a call beside the known recipe and a bare relay; PEERS=asterisk adds it
 	@.venv/bin/python -m bench calls $(PEERS:%=--peer %) $(ARGS)

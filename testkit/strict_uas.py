@@ -84,6 +84,8 @@ class StrictUas:
         self.realms = list(realms)
         self.behaviour = Behaviour()
         self.custom: Custom | None = None
+        self.joins_vias = False
+        """Whether its answers have all Vias in one header."""
         self.leads_to = ""
         """Its Contact; empty: its own address."""
         self.faults: list[str] = []
@@ -284,6 +286,10 @@ class StrictUas:
         return True
 
     def _accept(self, message: Message, sender: Address) -> None:
+        if message.method == "REGISTER":
+            granted = [("Contact", value) for value in message.all("Contact")]
+            self.reply(message, 200, sender, [*granted, ("Expires", "600")])
+            return
         if message.method != "INVITE":
             contact = [("Contact", self.contact)] if message.method == "UPDATE" else []
             self.reply(message, 200, sender, contact)
@@ -339,6 +345,10 @@ class StrictUas:
     def reply(self, message: Message, status: int, to: Address, headers: Headers = ()) -> Message:
         """Send an answer to a request, and repeat it for retransmissions."""
         sent = reply(message, status, headers=headers, to_tag=_tag_of(message))
+        if self.joins_vias:
+            joined = ("Via", ", ".join(sent.all("Via")))
+            others = [field for field in sent.headers if field[0] != "Via"]
+            sent = Message(sent.start_line, (joined, *others), sent.body)
         if status >= 200:
             self._state.answered[_branch(message), message.method] = sent
             invite = self._state.invites.get(_key(message))

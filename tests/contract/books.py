@@ -114,11 +114,13 @@ class Books:
             learned_until=until,
             home=home,
         )
+        sockets = self.settings.edge.listen
+        socket = next(one for one in sockets if one.transport is home.transport)
         step = RegistrationStep(
             AccountKey(trunk_id),
             registration,
             [Learn(home, until)],
-            str(self.settings.edge.listen[0]),
+            str(socket),
             time.time(),
             contact=contact,
         )

@@ -154,7 +154,7 @@ def test_package_from_installation_to_purge(
         shown = identity(pid)
         assert (shown["Uid"], shown["NoNewPrivs"]) == (uid, "1"), run.log
         assert int(shown["CapEff"], 16) == 0
-    assert "nothing changed" in machine.run("whence", "reload", "--api", node.api)
+    assert "nothing changed" in machine.run("whence", "reload", "-c", FILE)
     assert run.stop() == 0, run.log
     migrated = tmp_path / "migrated.db"
     migrated.write_bytes(machine.read(f"{STATE}/directory.db"))

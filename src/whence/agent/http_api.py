@@ -14,9 +14,10 @@ from prometheus_client.registry import Collector
 from whence.agent.access.metrics import AccessMetrics
 from whence.agent.api import monitoring as monitoring_api
 from whence.agent.api import provisioning as provisioning_api
+from whence.agent.api import stream as stream_api
 from whence.agent.api.app import Api, ApiParts, make
-from whence.agent.api.models import Health
-from whence.agent.api.monitoring import MonitoringParts
+from whence.agent.api.models import Health, trunk_view
+from whence.agent.api.monitoring import MonitoringParts, alarm_view
 from whence.agent.api.security import ApiAccess
 from whence.agent.monitoring.call_metrics import CallMetrics
 from whence.agent.monitoring.metrics import (
@@ -29,6 +30,7 @@ from whence.agent.monitoring.metrics import (
     registry,
 )
 from whence.agent.monitoring.node_metrics import NodeMetrics
+from whence.agent.monitoring.stream import StreamKind
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
 from whence.agent.provisioning.provisioned import Provisioned
@@ -92,6 +94,18 @@ def build(
         )
     )
     monitoring_api.add(api, MonitoringParts(directory, observers.calls, unknown, observers.alarms))
+    stream_api.add(
+        api,
+        observers.stream,
+        {
+            StreamKind.TRUNK: lambda id_: (
+                trunk_view(*registrations[id_], keepalive(id_)) if id_ in registrations else None
+            ),
+            StreamKind.ALARM: lambda id_: next(
+                map(alarm_view, observers.alarms.since(int(id_) - 1, 1)), None
+            ),
+        },
+    )
     return api
 
 

@@ -33,6 +33,7 @@ from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.tls_connection import TlsConnections
+from whence.agent.runtime import log_form
 from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import AsgiApp
 from whence.core.clock import ClockOffset
@@ -67,6 +68,7 @@ def run_loaded(
     `up` is called when Kamailio answers and the directory can be written, and `reloaded` after each
     SIGHUP.
     """
+    log_form.choose(loaded.config.agent.log_format)
     for doubt in loaded.doubts:
         log.warning("%s", doubt)
     settings = loaded.config
@@ -120,7 +122,7 @@ async def _serve(
         directory,
         kamailio,
         resolver,
-        observers=[keepalives, siblings, trunk_alarms, attempts],
+        observers=[keepalives, siblings, trunk_alarms, attempts, observers.stream],
         history_observers=[trunk_alarms],
     )
 

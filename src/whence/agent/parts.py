@@ -23,10 +23,12 @@ from whence.agent.access.verifier import TokenVerifier
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.monitoring import alertmanager
 from whence.agent.monitoring.alarms import Alarms, MediaAlarms, WrongTokenAlarms
+from whence.agent.monitoring.call_alarms import CallAlarms
 from whence.agent.monitoring.call_log import CallsFile
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.decision_receiver import (
+    CallListener,
     DecisionListener,
     DecisionReceiver,
     NoticeListener,
@@ -36,6 +38,7 @@ from whence.agent.monitoring.open_calls import FILE as CALLS_FILE
 from whence.agent.monitoring.open_calls import OpenCalls
 from whence.agent.monitoring.reload_results import ReloadResults
 from whence.agent.monitoring.store_monitor import StoreMonitor
+from whence.agent.monitoring.stream import EventStream
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter
 from whence.agent.provisioning.reload import Reloaded
@@ -77,7 +80,9 @@ class Observers:
         self.started_at = time.time()
         self.webhook = _webhook(own) if own.webhook else None
         self.mail = Mail(own.mail_to, own.mail_from, own.sendmail) if own.mail_to else None
-        self.alarms = Alarms([one for one in (self.webhook, self.mail) if one is not None])
+        self.stream = EventStream()
+        outside = [one for one in (self.webhook, self.mail) if one is not None]
+        self.alarms = Alarms([self.stream, *outside])
         self.calls = Calls(
             own.call_history_size,
             CallsFile(Path(own.call_log_file)) if own.call_log_file else None,
@@ -105,9 +110,17 @@ class Observers:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
         media = MediaAlarms(self.alarms)
-        listeners: list[DecisionListener] = [self.calls, self.unknown, tokens, media]
+        listeners: list[DecisionListener] = [
+            *(self.calls, self.unknown, tokens, media),
+            self.stream,
+        ]
+        call_listeners: list[CallListener] = [self.calls, CallAlarms(self.alarms), self.stream]
         return DecisionReceiver(
-            self._socket, listeners, notice_listeners, [self.alarms, self.calls], [self.calls]
+            self._socket,
+            listeners,
+            notice_listeners,
+            [self.alarms, self.calls],
+            call_listeners,
         )
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -208,6 +221,7 @@ class AgentParts:
         async def end() -> None:
             self.receiver.drain()
             await last()
+            self.observers.stream.close()  # the API ends when its last answer does
 
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it

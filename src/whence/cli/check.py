@@ -14,8 +14,10 @@ def check(config: FileOption) -> None:
 
     Warnings are no faults. One names trunks that no rule can distinguish: the edge refuses some
     of their calls. Others name a target that no socket of the edge can reach. Others name a route
-    that decides nothing, because another one holds before.
+    that decides nothing, because another one holds before. Others name an expired certificate, a
+    password of an example, a repeated account, or an address of another machine.
     """
+    from whence.agent.config.doubts import config_doubts
     from whence.agent.config.load import load, targets_without_socket
     from whence.agent.config.outbound_doubts import outbound_doubts
     from whence.agent.config.to_core import node_settings
@@ -39,6 +41,7 @@ def check(config: FileOption) -> None:
     print(f"{config}: OK: {', '.join(counts)}")
     if not settings.model_fields_set:
         print(f"{config}: warning: it is empty")
+    doubts += config_doubts(settings, time.time())
     doubts += [*targets_without_socket(settings), *outbound_doubts(settings)]
     for doubt in filter(None, doubts):
         print(f"{config}: warning: {doubt}")

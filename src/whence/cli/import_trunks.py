@@ -85,7 +85,7 @@ def import_trunks(
         raise OperatorError(f"{result} exists already; name another file, or write --force")
     findings = Findings()
     _read(kind, files, table, findings)
-    home = result or config
+    home = config or result
     folder = home.absolute().parent if home is not None else Path.cwd()
     keep_secret = None if secrets is None else _SecretFiles(secrets.absolute(), force).keep
     settings = settings_of(findings, Wishes(target, existing, folder, keep_secret))

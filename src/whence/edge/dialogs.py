@@ -35,6 +35,7 @@ from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port, sent_
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
 from whence.edge.cseq_shifts import CseqShifts
 from whence.edge.dialog_table import DIALOGS, DialogTable, dialog_of, table_key
+from whence.edge.hidden_via import HiddenVia
 from whence.edge.messages import read_reply
 from whence.edge.phone_paths import PhonePaths
 from whence.edge.phones import LOCATION
@@ -92,12 +93,14 @@ class DialogHandlers(Handlers):
         sending: SendingSockets,
         trunk_dialogs: TrunkDialogs,
         shifts: CseqShifts,
+        via: HiddenVia,
     ) -> None:
         super().__init__(worker)
         self._own = own
         self._sending = sending
         self._calls = trunk_dialogs
         self._shifts = shifts
+        self._via_of_phone = via
         self._table = DialogTable(worker)
         self._phones = PhonePaths(worker)
         self._our_routes: set[str] = set()
@@ -239,6 +242,7 @@ class DialogHandlers(Handlers):
         message, call_id = read_reply(self.worker), text(ksr.kx.get_callid)
         if message is None or call_id is None or not 200 <= ksr.kx.get_status() < 300:
             return NO
+        message = self._via_of_phone.restored(message, call_id)
         via = reply_destination(message.all("via"))
         routes = targets.uris(message.all("record-route"))
         cookie, call = find_cookie(routes), self._calls.find(routes, call_id)

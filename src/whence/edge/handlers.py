@@ -8,6 +8,7 @@ from whence.edge.connections import ConnectionHandlers
 from whence.edge.cseq_shifts import CseqShifts
 from whence.edge.dialogs import DialogHandlers
 from whence.edge.guard import GuardHandlers
+from whence.edge.hidden_via import HiddenVia
 from whence.edge.inbound import InboundHandlers
 from whence.edge.ksr import Ksr
 from whence.edge.look_out import LookOutHandlers
@@ -51,7 +52,10 @@ class EdgeHandlers:
         self.ksr_reply = messages.ksr_reply
 
         sending = SendingSockets(ksr, settings.sockets)
-        trunk_dialogs = TrunkDialogs(worker, domain)
+        via = HiddenVia(worker)
+        self.ksr_restore_via = via.ksr_restore_via
+
+        trunk_dialogs = TrunkDialogs(worker, via, domain)
         self.ksr_dialog_branch = trunk_dialogs.ksr_dialog_branch
         self.ksr_dialog_failed = trunk_dialogs.ksr_dialog_failed
         self.ksr_answer_to_trunk = trunk_dialogs.ksr_answer_to_trunk
@@ -60,7 +64,7 @@ class EdgeHandlers:
         self.ksr_challenged = shifts.ksr_challenged
         self.ksr_shifted_branch = shifts.ksr_shifted_branch
 
-        dialogs = DialogHandlers(worker, settings.own, sending, trunk_dialogs, shifts)
+        dialogs = DialogHandlers(worker, settings.own, sending, trunk_dialogs, shifts, via)
         self.ksr_begin_dialog = dialogs.ksr_begin_dialog
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer
@@ -76,7 +80,7 @@ class EdgeHandlers:
         phones = PhoneHandlers(worker, guard, authentication)
         self.ksr_register = phones.ksr_register
 
-        outbound = OutboundHandlers(worker, guard, authentication, dialogs, domain)
+        outbound = OutboundHandlers(worker, guard, authentication, dialogs, via, domain)
         self.ksr_call = outbound.ksr_call
         self.ksr_trunk_branch = outbound.ksr_trunk_branch
         self.ksr_trunk_failed = outbound.ksr_trunk_failed

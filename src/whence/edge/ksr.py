@@ -132,6 +132,7 @@ class Corex(Protocol):
     """Module corex: messages without a SIP transaction."""
 
     def sendx(self, uri: str, socket: str, data: str, /) -> int: ...
+    def set_source_address(self, address: str, /) -> int: ...
 
 
 class Pike(Protocol):

@@ -37,6 +37,7 @@ from whence.edge.base import ANSWERED, GO_ON, NO, Handlers, Worker, answers, jud
 from whence.edge.call_counts import CallCounts
 from whence.edge.dialogs import DIALOG_ID, DialogHandlers
 from whence.edge.guard import GuardHandlers
+from whence.edge.hidden_via import HiddenVia
 from whence.edge.inbound import TO_USER
 from whence.edge.phone_authentication import PhoneAuthentication
 from whence.edge.trunk_answers import read_answer
@@ -85,12 +86,14 @@ class OutboundHandlers(Handlers):
         guard: GuardHandlers,
         authentication: PhoneAuthentication,
         dialogs: DialogHandlers,
+        via: HiddenVia,
         domain: str,
     ) -> None:
         super().__init__(worker)
         self._guard = guard
         self._authentication = authentication
         self._dialogs = dialogs
+        self._via = via
         self._domain = domain
         self._counts = CallCounts(worker.ksr)
         self._routing = Routing()
@@ -192,6 +195,7 @@ class OutboundHandlers(Handlers):
         self._counts.begin(user.name)
         if self._aim(call) is None:
             return self._refuse(user, called, NO_TRUNK, *REFUSALS[NO_TRUNK])
+        self._via.note()
         self._report(user, called, call.trunks)
         return GO_ON
 
@@ -224,6 +228,7 @@ class OutboundHandlers(Handlers):
             *initial_lines(shown, call.cseq, call.rounds.tries, call.from_tag),
             *call.rounds.authorizations(access.credentials, "INVITE", shown.request_uri, cnonce),
         ]
+        self._via.hide()
         for header in (*REWRITTEN, *call.hidden):
             ksr.hdr.remove(header)
         if access.trunk.contact is ContactForm.REGISTERED:

@@ -36,6 +36,7 @@ from whence.core.sip.message import Message
 from whence.core.sip.uri import Uri, escape_user
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, text
 from whence.edge.dialog_table import DialogTable
+from whence.edge.hidden_via import HiddenVia
 from whence.edge.trunk_answers import is_of, read_answer
 from whence.store.outbound import TrunkAccess
 
@@ -88,8 +89,9 @@ class _Try(NamedTuple):
 class TrunkDialogs(Handlers):
     """Rewrites the requests and answers inside users' calls through trunks."""
 
-    def __init__(self, worker: Worker, domain: str) -> None:
+    def __init__(self, worker: Worker, via: HiddenVia, domain: str) -> None:
         super().__init__(worker)
+        self._via = via
         self._domain = domain
         self._table = DialogTable(worker)
 
@@ -140,6 +142,8 @@ class TrunkDialogs(Handlers):
         ksr = self.ksr
         if not self._has_tags():
             return self.worker.answer(400, "Bad Request")
+        if call.to_trunk:
+            self._via.note()
         socket = text(lambda: ksr.pv.get("$fs")) or ""
         first = _Try(call.value, dialog, hop, socket)
         if ksr.kx.get_method() == "ACK":  # Kamailio has no transaction for it
@@ -249,6 +253,7 @@ class TrunkDialogs(Handlers):
         )
         removed = [name for name, _ in lines]
         if call.to_trunk:
+            self._via.hide()
             fields = (self.worker.read_message() or Message("")).fields()
             removed += hidden_headers(fields)
             contact = self._contact(fields, access)

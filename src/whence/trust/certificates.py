@@ -35,6 +35,23 @@ def is_for(pem: str, name: str, *, has_alternatives: bool) -> bool:
         return bool(found == 1)
 
 
+def expires_at(pem: str) -> float:
+    """Return the instant at which the first certificate in `pem` ends.
+
+    Raises: InvalidCertificateError.
+    """
+    library, days, seconds = _libcrypto(), ctypes.c_int(), ctypes.c_int()
+    with _read(pem) as certificate:
+        epoch = library.ASN1_TIME_set(None, 0)
+        try:
+            end = library.X509_get0_notAfter(certificate)
+            if not library.ASN1_TIME_diff(ctypes.byref(days), ctypes.byref(seconds), epoch, end):
+                raise InvalidCertificateError("no end")
+        finally:
+            library.ASN1_STRING_free(epoch)
+    return days.value * 86_400.0 + seconds.value
+
+
 def is_literal(name: str) -> bool:
     """Return whether `name` is an IP address."""
     try:
@@ -69,6 +86,13 @@ def _libcrypto() -> ctypes.CDLL:
     library.d2i_X509.argtypes = [pointer, ctypes.POINTER(text), ctypes.c_long]
     library.X509_free.restype = None
     library.X509_free.argtypes = [pointer]
+    library.X509_get0_notAfter.restype = library.ASN1_TIME_set.restype = pointer
+    library.X509_get0_notAfter.argtypes = [pointer]
+    library.ASN1_TIME_set.argtypes = [pointer, ctypes.c_long]
+    library.ASN1_STRING_free.restype = None
+    library.ASN1_STRING_free.argtypes = [pointer]
+    number = ctypes.POINTER(ctypes.c_int)
+    library.ASN1_TIME_diff.argtypes = [number, number, pointer, pointer]
     library.X509_check_host.argtypes = [pointer, text, size, ctypes.c_uint, pointer]
     library.X509_check_ip_asc.argtypes = [pointer, text, ctypes.c_uint]
     return library

@@ -6,11 +6,11 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from testkit.calling_phone import Phone
 from testkit.digest import Realm
 from testkit.network import SIP_PORT
 from testkit.strict_uas import StrictUas
 from tests.contract.books import DOMAIN
-from tests.contract.outbound.phone import Phone
 from tests.contract.scene import HOUR_S, PASSWORD, Scene
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.core.sip.transport_address import TransportAddress
@@ -78,12 +78,15 @@ class OutScene(Scene):
         self.register(id_, server, until_s)
         return OutTrunk(id_, server, target, self.world.books.directory.tokens()[id_])
 
-    def register(self, id_: str, server: StrictUas, until_s: float = HOUR_S) -> None:
+    def register(
+        self, id_: str, server: StrictUas, until_s: float = HOUR_S, transport: str = "udp"
+    ) -> None:
         """Let the trunk be registered at this server."""
         token = self.world.books.directory.tokens()[id_]
         contact = f"sip:{token}@{self.edge[0]}:{self.edge[1]}"
-        home = TransportAddress.parse(f"udp:{server.address[0]}:{server.address[1]}")
-        self.world.books.register(id_, home, contact, time.time() + until_s)
+        home = TransportAddress.parse(f"{transport}:{server.address[0]}:{server.address[1]}")
+        until = time.time() + until_s
+        self.world.books.register(id_, home, contact, until)
 
     def caller(self, trunks: Sequence[OutTrunk], **keys: object) -> Phone:
         """Return the registered phone of a new user with these trunks."""

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
+from testkit.calling_phone import Phone
 from testkit.digest import Realm
 from testkit.sip import Message, acknowledgement, authorization, reply
 from testkit.strict_uas import Behaviour
-from tests.contract.outbound.phone import Phone
 from tests.contract.outbound.scene import NUMBER, OutScene
 from tests.contract.scene import PASSWORD
 

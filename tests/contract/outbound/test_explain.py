@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from testkit.calling_phone import Phone
 from testkit.sip import Headers
 from tests.contract.books import DOMAIN
-from tests.contract.outbound.phone import Phone
 from tests.contract.outbound.scene import OutScene
 from whence.agent.monitoring.outbound import CallOutExplanation, CallOutQuestion, CallsOut
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from testkit.calling_phone import SDP, Dialog, Phone
 from testkit.digest import Realm
-from tests.contract.outbound.phone import SDP, Dialog, Phone
 from tests.contract.outbound.scene import OutScene, OutTrunk
 
 EVERY = ("INVITE", "BYE", "INFO", "UPDATE", "PRACK")

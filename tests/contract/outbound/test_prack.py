@@ -1,8 +1,8 @@
 """Reliable provisional answers, UPDATE and hold in users' calls."""
 
+from testkit.calling_phone import SDP
 from testkit.digest import Realm
 from testkit.strict_uas import Behaviour
-from tests.contract.outbound.phone import SDP
 from tests.contract.outbound.scene import NUMBER, OutScene
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from testkit.calling_phone import SDP
 from testkit.digest import Realm
 from testkit.strict_uas import Behaviour
-from tests.contract.outbound.phone import SDP
 from tests.contract.outbound.scene import NUMBER, OutScene
 from tests.contract.world import World
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.contract.outbound.phone import Phone
+from testkit.calling_phone import Phone
 from tests.contract.outbound.scene import OutScene
 
 

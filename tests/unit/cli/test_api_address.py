@@ -28,7 +28,7 @@ def test_api_of_a_file_without_the_key_is_the_default(tmp_path: Path, text: str)
     assert api_of(file) == "http://127.0.0.1:8088"
 
 
-@pytest.mark.parametrize("value", ['"192.0.2.1:8088"', '"x"', "7", '"127.0.0.1:8088/@evil"'])
+@pytest.mark.parametrize("value", ['"192.0.2.1"', '"x"', "7", '"127.0.0.1:8088/@evil"'])
 def test_api_of_a_faulty_key_names_its_place(tmp_path: Path, value: str) -> None:
     file = tmp_path / "whence.toml"
     file.write_text(f"[agent]\napi_listen = {value}\n")
@@ -40,3 +40,20 @@ def test_file_that_cannot_be_read_ends_with_2(tmp_path: Path) -> None:
     done = whence("trunks", "-c", tmp_path / "missing.toml")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"{tmp_path}/missing.toml: cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ('api_listen = "192.0.2.1:8088"', "http://192.0.2.1:8088"),
+        (
+            'api_listen = "192.0.2.1:8088"\napi_certificate = "c.pem"',
+            "https://192.0.2.1:8088",
+        ),
+        ('api_listen = "unix:/run/whence/api.sock"', "unix:/run/whence/api.sock"),
+    ],
+)
+def test_api_of_a_file_has_its_scheme(tmp_path: Path, keys: str, expected: str) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_text(f"[agent]\n{keys}\n")
+    assert api_of(file) == expected

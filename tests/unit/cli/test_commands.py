@@ -744,3 +744,12 @@ def test_reload_of_a_faulty_file_names_its_faults(api: Api) -> None:
     api.answers["/v1/reload"] = (422, {"detail": "whence.toml: edge: no"})
     done = whence("reload", "--api", api.url)
     assert (done.returncode, done.stderr) == (1, "whence: whence.toml: edge: no\n")
+
+
+@pytest.mark.parametrize("table", ["trunk", "user"])
+def test_check_of_one_bracket_names_the_right_form(tmp_path: Path, table: str) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_text(f"[{table}]\nx = 1\n[[{table}]]\nx = 2\n", encoding="utf-8")
+    done = whence("check", "-c", file)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"; write [[{table}]] instead of [{table}]\n")

@@ -106,6 +106,19 @@ def test_import_for_an_existing_file_can_be_appended(tmp_path: Path) -> None:
     assert "6 trunks" in checked.stdout
 
 
+def test_import_reads_paths_of_the_existing_file_beside_it(tmp_path: Path) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    file = home / "whence.toml"
+    file.write_text('[agent]\nwebhook_token_file = "token"\n')
+    (home / "token").write_text("word\n")
+    (home / "token").chmod(0o600)
+    words: list[str | Path] = ["-c", file, "-o", elsewhere / "trunks.toml"]
+    done = whence("import", "csv", FOLDER / "trunks.csv", *words)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("words", "status"),
     [

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from whence.agent.api.instants import Instant
+from whence.agent.api.order_path import ORDER_PATH
 from whence.agent.api.problems import ApiError, ProblemCode, responses
 from whence.agent.registration.attempts import Order, OrderAttempt, OrderAttempts
 from whence.agent.registration.service import RegistrationService
@@ -47,7 +48,7 @@ def add(api: FastAPI, registrations: RegistrationService, attempts: OrderAttempt
     """Add the paths to an API that `app.make` built."""
 
     @api.post(
-        "/v1/trunks/{id}/{order}",
+        ORDER_PATH,
         tags=["trunks"],
         status_code=202,
         responses={

@@ -89,6 +89,7 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
         description="Whence does this call come?",
         version="1",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/", "description": "the agent that serves this description"}],
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         responses=COMMON,
         dependencies=[Depends(permit), Depends(refuse_unknown_query)],
@@ -129,6 +130,7 @@ class _Documented(FastAPI):
                 description=self.description,
                 license_info=self.license_info,
                 tags=self.openapi_tags,
+                servers=self.servers,
                 routes=self.routes,
             )
             schemas = described.setdefault("components", {}).setdefault("schemas", {})

@@ -152,7 +152,7 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
             (one for one in parts.alarms.since(query.since) if _asked(one, query)),
             query,
             key=lambda one: ascending(one.id),
-            view=_alarm,
+            view=alarm_view,
         )
 
 
@@ -177,7 +177,8 @@ def _asked(raised: RaisedAlarm, query: AlarmQuery) -> bool:
     )
 
 
-def _alarm(raised: RaisedAlarm) -> AlarmView:
+def alarm_view(raised: RaisedAlarm) -> AlarmView:
+    """Return the public view of an alarm."""
     return AlarmView(
         id=raised.id,
         at=raised.at,

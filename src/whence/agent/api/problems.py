@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from whence.core.text import escape_untrusted
 from whence.errors import (
@@ -57,6 +58,7 @@ class ProblemCode(StrEnum):
     NOT_PROVISIONED = "not_provisioned"
     MATCH_REQUIRED = "match_required"
     MATCH_FAILED = "match_failed"
+    TOO_MANY_STREAMS = "too_many_streams"
     INTERNAL_ERROR = "internal_error"
     STORE_UNAVAILABLE = "store_unavailable"
 
@@ -171,10 +173,24 @@ def add_handlers(api: FastAPI) -> None:
         api.add_exception_handler(kind, handler)
 
 
-async def _of_framework(_: Request, error: Exception) -> Response:
+async def _of_framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - for mypy
+    if error.status_code == 405:
+        return _of_method(request)
     code = _CODES.get(error.status_code, ProblemCode.BAD_REQUEST)
     return response(error.status_code, code, str(error.detail), error.headers)
+
+
+def _of_method(request: Request) -> Response:
+    """Answer 405 with the methods of all paths that fit: the framework names those of one."""
+    allowed: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= getattr(route, "methods", None) or set()
+    allowed |= {"HEAD"} if "GET" in allowed else set()
+    methods = ", ".join(sorted(allowed))
+    detail = f"this path does not have the method {request.method}; it has {methods}"
+    return response(405, ProblemCode.METHOD_NOT_ALLOWED, detail, {"allow": methods})
 
 
 async def _of_api(_: Request, error: Exception) -> Response:

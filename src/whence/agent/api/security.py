@@ -82,8 +82,17 @@ class Authorized:
             answer = response(error.status, error.code, error.detail, error.headers)
             await answer(scope, receive, send)
             return
-        scope.setdefault("state", {})["caller"] = caller
+        state = scope.setdefault("state", {})
+        state["caller"] = caller
+        state["is_still_permitted"] = lambda: self._is_still(caller, scope)
         await self._app(scope, receive, send)
+
+    async def _is_still(self, caller: Caller | None, scope: Scope) -> bool:
+        """Return whether a long request may go on: its token may have been revoked."""
+        try:
+            return await self._caller(scope, Headers(scope=scope)) == caller
+        except ApiError:
+            return False
 
     async def _caller(self, scope: Scope, headers: Headers) -> Caller | None:
         access = self._access

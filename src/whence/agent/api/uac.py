@@ -6,6 +6,7 @@ from typing import Annotated, Literal, NoReturn
 
 from fastapi import FastAPI, Path
 
+from whence.agent.api.order_path import ORDER_PATH
 from whence.agent.api.problems import ApiError, ProblemCode, responses
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.text import escape_untrusted
@@ -24,7 +25,7 @@ def add(api: FastAPI, status: RegistrationStatus) -> None:
     """Add the paths for orders, each of which answers with the command of uac."""
 
     @api.post(
-        "/v1/trunks/{id}/{order}",
+        ORDER_PATH,
         tags=["trunks"],
         response_model=None,
         responses=responses(

@@ -338,6 +338,10 @@ class MonitoringConfig(Table):
     absolute, or relative to the settings file.
     """
 
+    log_format: Literal["text", "json"] = "text"
+    """Form of the log lines of agent, Kamailio and `whence run`: `text`, or an object of JSON for
+    each line. In the journal of systemd, each line has its priority in both forms.
+    """
     mail_to: list[Annotated[str, AfterValidator(check_mail_address)]] = Field(
         default=[], max_length=20, examples=[["noc@operator.example"]]
     )

@@ -6,6 +6,7 @@ A sentence has the place, the fault, and the right form.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -49,16 +50,26 @@ AnyTable = TypeVar("AnyTable", bound=Table)
 def toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises ConfigError if it cannot be read or parsed."""
     name = path.name
+    text = ""
     try:
-        return tomli.loads(  # compiled: four times as fast as tomllib
-            path.read_text(encoding="utf-8-sig")
-        )
+        text = path.read_text(encoding="utf-8-sig")
+        return tomli.loads(text)  # compiled: four times as fast as tomllib
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{name}: is not UTF-8 at byte {error.start}"]) from None
     except tomli.TOMLDecodeError as error:
-        raise ConfigError([f"{name}: is not TOML: {error}"]) from None
+        hint = _both_forms(text, str(error))
+        raise ConfigError([f"{name}: is not TOML: {error}{hint}"]) from None
+
+
+def _both_forms(text: str, error: str) -> str:
+    """Return a hint for a file with `[trunk]` and `[[trunk]]`, which TOML refuses."""
+    if error.startswith("Cannot "):
+        for table in _NAMES:
+            if re.search(rf"^[ \t]*\[{table}\]", text, re.MULTILINE):
+                return f"; write [[{table}]] instead of [{table}]"
+    return ""
 
 
 def checked(

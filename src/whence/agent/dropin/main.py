@@ -23,6 +23,7 @@ from whence.agent.monitoring.alarms import Alarms
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock, api_tls
 from whence.agent.provisioning.reload import Reloaded
+from whence.agent.runtime import log_form
 from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import AsgiApp
 from whence.agent.runtime.state_directory import become_owner
@@ -45,6 +46,7 @@ def run(path: Path) -> None:
     state = path.absolute().parent / STATE
     become_owner(state)
     settings, doubts = load_trusted(path, load)
+    log_form.choose(settings.agent.log_format)
     for doubt in doubts:
         log.warning("%s", doubt)
     with acquire_agent_lock(state, settings.agent) as bound:
@@ -141,7 +143,7 @@ async def _serve(
         settings.numbers,
         check_clock=watch.check,
         observers=[observers.conflicts],
-        history_observers=[UacAlarms(observers.trunk_alarms)],
+        history_observers=[UacAlarms(observers.trunk_alarms), observers.stream],
     )
     observers.trunk_alarms.keep(monitor.__contains__)
     for trunk, registration in monitor:

@@ -7,12 +7,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from whence.core.registration.model import Registration
 from whence.core.settings import TrunkSettings
 
 Order = Literal["register", "unregister", "pause", "resume"]
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 LIMIT = 1000
 """How many attempts are kept, the last ones."""

@@ -6,7 +6,8 @@ It has the form of the agent's log. Python's `logging` would take a tenth of thi
 from __future__ import annotations
 
 import sys
-import time
+
+from whence.agent.runtime import log_form
 
 
 def info(text: str) -> None:
@@ -20,4 +21,4 @@ def warning(text: str) -> None:
 
 
 def _write(level: str, text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} run: {level} {text}", file=sys.stderr, flush=True)
+    print(log_form.line("run", level, text), file=sys.stderr, flush=True)

@@ -28,6 +28,8 @@ class Prepared(NamedTuple):
     """The number of trunks."""
     connections: int
     """The most inbound connections of Kamailio; 0: it listens on UDP only."""
+    log_format: str
+    """The form of log lines: `text` or `json`."""
 
 
 class RunLink:
@@ -89,8 +91,8 @@ class AgentLink:
             return None
         self.lock_fd = fds[0]
         os.set_inheritable(self.lock_fd, False)
-        decision_socket, kamailio_config, trunks, connections = data.decode().split("\n")
-        return Prepared(decision_socket, kamailio_config, int(trunks), int(connections))
+        decision_socket, config, trunks, connections, log_format = data.decode().split("\n")
+        return Prepared(decision_socket, config, int(trunks), int(connections), log_format)
 
     def receive(self) -> bool:
         """Receive one message. Return whether it is the end of a reload.

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from whence.agent.runtime import log_form
 from whence.cli.service.event_loop import EventLoop, Timer
-from whence.core.protection.kamailio_log import WINDOW_S, LogFilter
+from whence.core.protection.kamailio_log import WINDOW_S, LogFilter, level_of
 from whence.core.text import escape_untrusted
 
 LINE_LIMIT = 65_536
@@ -75,7 +76,8 @@ class LogRelay:
         for line in filter(None, lines):
             shown = self._filter.shown(line, now)
             if shown is not None:
-                self._show(escape_untrusted(shown.decode("utf-8", "backslashreplace")))
+                text = escape_untrusted(shown.decode("utf-8", "backslashreplace"))
+                self._show(text, level_of(line))
         self._show_left_out()
         if self._filter.unreadable:
             self._unreadable(self._filter.unreadable)
@@ -95,8 +97,9 @@ class LogRelay:
         for text in self._filter.over(time.monotonic()):
             self._show(text)
 
-    def _show(self, text: str) -> None:
-        print(f"{self._name}: {text.lstrip()}", file=sys.stderr, flush=True)
+    def _show(self, text: str, level: str = "WARNING") -> None:
+        shown = log_form.line(self._name, level, text.lstrip(), has_head=False)
+        print(shown, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Show the rest of the pipe. Its writers have ended."""

@@ -85,6 +85,7 @@ def _prepared(loaded: LoadedSettings) -> Prepared:
         kamailio_config=str(settings.state / CONFIG_FILE),
         trunks=len(loaded.node.trunks),
         connections=settings.edge.connections if settings.edge.has_streams else 0,
+        log_format=settings.agent.log_format,
     )
 
 

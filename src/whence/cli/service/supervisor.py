@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from whence.agent.kamailio.start import command
+from whence.agent.runtime import log_form
 from whence.cli.service import console
 from whence.cli.service.child import Child
 from whence.cli.service.event_loop import EventLoop
@@ -52,6 +53,7 @@ def supervise(file: str) -> int:
     if prepared is None:
         link.close()
         return _status_of(agent, loop)
+    log_form.choose(prepared.log_format)
     _Node(loop, agent, link, prepared, manager).run()
     return 0
 

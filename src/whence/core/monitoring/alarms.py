@@ -36,6 +36,10 @@ class AlarmKind(StrEnum):
     DISK_FULL = "disk_full"
     MEDIA_UNAVAILABLE = "media_unavailable"
     CLOCK_STEPPED = "clock_stepped"
+    CALL_LIMIT_REACHED = "call_limit_reached"
+    CHALLENGE_FROM_ELSEWHERE = "challenge_from_elsewhere"
+    CALL_CREDENTIALS_REJECTED = "call_credentials_rejected"
+    ALL_TRUNKS_FAILED = "all_trunks_failed"
 
 
 TRUNK_CONDITIONS = frozenset(

@@ -22,7 +22,8 @@ PLACES_LIMIT = 200
 """How many places have their own count in a window. All others share one count."""
 
 HEAD = re.compile(
-    rb"\s*\d+\((?P<pid>\d{1,9})\) [A-Z]+: (?:\{(?P<source>[a-z]+:[0-9A-Fa-f.:\[\]]+:\d+)\} )?"
+    rb"\s*\d+\((?P<pid>\d{1,9})\) (?P<level>[A-Z]+): "
+    rb"(?:\{(?P<source>[a-z]+:[0-9A-Fa-f.:\[\]]+:\d+)\} )?"
     rb"(?P<place><?\w+>? \[[\w./-]+:\d+\])?"
 )
 """The start of a line of Kamailio: process, level, source of the message (log_prefix), place."""
@@ -48,6 +49,12 @@ OURS_LENGTH = 60
 
 UNANSWERED = re.compile(rb"receive_msg\(\): (?:required headers not found|no via found) in request")
 """Messages that Kamailio drops before any route of kamailio.cfg."""
+
+
+def level_of(line: bytes) -> str:
+    """Return the level that a line of Kamailio names; INFO where it names none."""
+    head = HEAD.match(line)
+    return head["level"].decode("ascii") if head is not None else "INFO"
 
 
 class LogFilter:

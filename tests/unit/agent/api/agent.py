@@ -13,9 +13,9 @@ from tests.unit.agent.registration.node import Node
 from whence.agent.access.audit import AuditLog
 from whence.agent.access.tokens import TokenFile
 from whence.agent.access.verifier import TokenVerifier
-from whence.agent.api import actions, monitoring, outbound, provisioning, users
+from whence.agent.api import actions, monitoring, outbound, provisioning, stream, users
 from whence.agent.api.app import ApiParts, make
-from whence.agent.api.models import Health
+from whence.agent.api.models import Health, trunk_view
 from whence.agent.api.monitoring import MonitoringParts
 from whence.agent.api.security import ApiAccess
 from whence.agent.config.to_core import LoadedSettings, node_settings
@@ -36,6 +36,7 @@ from whence.agent.monitoring.metrics import (
 )
 from whence.agent.monitoring.outbound import CallsOut
 from whence.agent.monitoring.store_monitor import StoreMonitor
+from whence.agent.monitoring.stream import EventStream, StreamKind
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
 from whence.agent.provisioning.provisioned import Provisioned
@@ -105,6 +106,8 @@ class Agent:
         self.trunk_alarms = TrunkAlarms(self.alarms, UNREACHABLE_S, clock=node.clock)
         node.observers.append(self.trunk_alarms)
         node.history_observers.append(self.trunk_alarms)
+        self.stream = EventStream()
+        node.observers.append(self.stream)
         self.attempts = OrderAttempts(node.clock)
         node.observers.append(self.attempts)
         self.space = Space(10_000_000, 100_000_000)
@@ -161,6 +164,10 @@ class Agent:
             drain=self.receiver.drain,
         )
         self.api = api = make(parts, clock=node.clock)
+        views: dict[StreamKind, stream.View] = {
+            StreamKind.TRUNK: lambda id_: trunk_view(*node.registrations[id_], None)
+        }
+        stream.add(api, self.stream, views)
         self.runtime = RuntimeProvisioning(self.provisioned, self.reload, node.clock)
         provisioning.add(api, self.runtime)
         actions.add(api, node.registrations, self.attempts)

@@ -297,7 +297,7 @@ def test_order_for_an_unknown_trunk_answers_404(with_agent: WithAgent) -> None:
                 "errors": [],
             }
             assert answer.headers["content-type"] == "application/problem+json"
-        assert (await agent.ask("/v1/trunks/acme/explode", {})).status_code == 422
+        assert (await agent.ask("/v1/trunks/acme/explode", {})).status_code == 404
 
     with_agent(story)
 

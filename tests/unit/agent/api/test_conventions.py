@@ -126,6 +126,17 @@ def test_error_of_a_bug_is_a_problem_without_its_text(with_agent: WithAgent) -> 
     with_agent(story)
 
 
+def test_wrong_method_answers_405_with_all_methods(with_agent: WithAgent) -> None:
+    async def story(agent: Agent) -> None:
+        answer = await agent.ask("/v1/trunks/acme", {})
+        assert answer.status_code == 405
+        assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
+        answer = await agent.ask("/v1/trunks/acme/settings", {})
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+    with_agent(story)
+
+
 # HEAD.
 
 

@@ -15,7 +15,7 @@ from whence.cli.service.link import AgentLink, Prepared, RunLink
 from whence.cli.service.start import read_arguments
 from whence.errors import OperatorError
 
-PREPARED = Prepared("/x/decisions.sock", "/x/kamailio.cfg", 1000, 8192)
+PREPARED = Prepared("/x/decisions.sock", "/x/kamailio.cfg", 1000, 8192, "json")
 
 
 @pytest.fixture

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whence.core.outbound.cseq import TRIES, inward, outward, parse_rack, rack_outward, restored
+from whence.core.outbound.cseq import (
+    TRIES,
+    inward,
+    outward,
+    parse_rack,
+    rack_outward,
+    restored,
+    shifted,
+)
 from whence.core.outbound.rounds import ROUNDS_LIMIT
 
 numbers = st.integers(0, 2**31 - 1)
@@ -54,3 +62,10 @@ def test_rack_outward_names_number_of_trunk(response: int, number: int, try_: in
     rack = parse_rack(f"{response} {number} INVITE")
     assert rack is not None
     assert rack_outward(rack, try_) == f"{response} {outward(number, try_)} INVITE"
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(0, 100))
+def test_shifted_number_is_higher_or_none(number: int, offset: int) -> None:
+    result = shifted(number, offset)
+    assert result is None or (result == number + offset < 2**31)
+    assert (result is None) == (number + offset >= 2**31)

@@ -247,6 +247,8 @@ class Phone:
         for name in ("From", "CSeq", "Call-ID"):
             if answer[name] != sent[name]:
                 self.faults.append(f"{sent.method}: {name} {answer[name]}, sent {sent[name]}")
+        if [branch_of(sent["Via"])] != [branch_of(via) for via in answer.all("Via")]:
+            self.faults.append(f"{sent.method}: Via {answer.all('Via')}, sent {sent['Via']}")
         to = answer["To"] if ";tag=" in sent["To"] else answer["To"].partition(";tag=")[0]
         if to != sent["To"]:
             self.faults.append(f"{sent.method}: To {answer['To']}, sent {sent['To']}")
@@ -273,3 +275,7 @@ def uri_of(value: str) -> str:
 
 def tag_of(value: str) -> str:
     return value.rpartition(";tag=")[2].partition(";")[0]
+
+
+def branch_of(via: str) -> str:
+    return via.rpartition("branch=")[2].partition(";")[0]
