@@ -71,7 +71,8 @@ IfMatch = Annotated[
     Header(alias="if-match", description="the ETag of the revision to change, or *"),
 ]
 IfNoneMatch = Annotated[
-    Literal["*"] | None, Header(alias="if-none-match", description="*: only create it")
+    str | None,
+    Header(alias="if-none-match", pattern=r"^\*$", description="*: only create it"),
 ]
 Check = Annotated[bool, Query(description="only check the change, and change nothing")]
 Id = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
