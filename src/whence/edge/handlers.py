@@ -43,6 +43,7 @@ class EdgeHandlers:
         self.ksr_flooding = guard.ksr_flooding
         self.ksr_folded_cseq = guard.ksr_folded_cseq
         self.ksr_unparsed = guard.ksr_unparsed
+        self.ksr_no_websocket = guard.ksr_no_websocket
 
         connections = ConnectionHandlers(worker, limits, notices)
         self.ksr_next_to_close = connections.ksr_next_to_close
