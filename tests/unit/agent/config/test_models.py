@@ -1167,3 +1167,37 @@ def test_targets_without_socket_names_each(
     assert len(warnings) == bool(missing)
     for warning in warnings:
         assert warning.startswith('trunk "acme": target: ') and missing in warning
+
+
+# [phones], [media] and sockets for browsers.
+
+PHONES_FAULTS = {
+    "expires": ("[phones]\nexpires = [3, 60]\n", "phones: expires: lies outside of 10 to 7200 s"),
+    "timeout": ("[phones]\nkeepalive_timeout = 30\n", "phones: keepalive_timeout: 30 s is not"),
+    "origin": (
+        '[phones]\nwebsocket_origins = ["https://a.example/"]\n',
+        'phones: websocket_origins[0]: "https://a.example/" is not an origin',
+    ),
+    "rtpengine": ('[media]\nrtpengine = "tcp:127.0.0.1:2223"\n', 'media: rtpengine: "tcp:'),
+    "browsers only": (
+        '[edge]\nlisten = ["ws:127.0.0.1:8080"]\n',
+        "edge: listen: has sockets for browsers only",
+    ),
+    "two streams": (
+        '[edge]\nlisten = ["tcp:127.0.0.1:5060", "ws:127.0.0.1:5060"]\n',
+        "edge: listen: has two TCP sockets at one ip and port",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), PHONES_FAULTS.values(), ids=PHONES_FAULTS.keys())
+def test_load_of_faulty_phone_settings_names_the_fault(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    assert any(expected in fault for fault in faults(tmp_path, text))
+
+
+def test_socket_of_a_trunk_is_no_websocket(tmp_path: Path) -> None:
+    text = '[edge]\nlisten = ["udp:127.0.0.1:5060", "ws:127.0.0.1:8080"]\n' + TRUNK
+    found = faults(tmp_path, text + 'socket = "ws:127.0.0.1:8080"\n')
+    assert any("is for phones in browsers" in fault for fault in found)

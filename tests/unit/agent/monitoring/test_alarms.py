@@ -10,7 +10,7 @@ import pytest
 from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import record, refused
 from whence.agent.monitoring import alarms
-from whence.agent.monitoring.alarms import Alarms, RaisedAlarm, WrongTokenAlarms
+from whence.agent.monitoring.alarms import Alarms, MediaAlarms, RaisedAlarm, WrongTokenAlarms
 from whence.core.identification.decision import Reason
 from whence.core.monitoring.alarms import EACH_S, KIND_LIMIT, Alarm, AlarmKind
 from whence.core.registration.model import State
@@ -121,6 +121,16 @@ def test_token_from_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> None:
     (event,) = made.since(0, 10)
     assert (event.alarm.kind, event.alarm.trunk) == (AlarmKind.TOKEN_FROM_WRONG_SOURCE, "acme")
     assert "udp:192.0.2.66:5060" in event.alarm.message
+
+
+def test_media_without_rtpengine_is_one_alarm(clock: Clock) -> None:
+    made = Alarms(clock=clock)
+    listener = MediaAlarms(made)
+    for reason in (Reason.MEDIA_UNAVAILABLE, Reason.MEDIA_UNAVAILABLE, Reason.AMBIGUOUS):
+        data = record(refused("acme", reason=reason))
+        listener.receive(decisions.read(data), data)
+    (event,) = made.since(0, 10)
+    assert (event.alarm.kind, event.alarm.trunk) == (AlarmKind.MEDIA_UNAVAILABLE, None)
 
 
 def test_number_of_another_trunk_is_an_alarm_of_each_owner(clock: Clock) -> None:
