@@ -40,9 +40,13 @@ def plain(plain_world: World) -> Iterator[Scene]:
 
 
 def parties(scene: Scene) -> tuple[Party, Party]:
-    """Return a trunk's machines, and those of the phone of its user."""
-    trunk, phone = scene.line()
-    return Party.of(scene, trunk.at), Party.of(scene, phone)
+    """Return a trunk's machines, and those of the PBX that is its target.
+
+    A phone would be reached at its source, if its Contact has another ip.
+    """
+    pbx = scene.endpoint("pbx")
+    trunk = scene.trunk(f"sip:a@{place(pbx.address)}")
+    return Party.of(scene, trunk.at), Party.of(scene, pbx)
 
 
 def passes(scene: Scene, made: FarCall, ask: Message, sender: Party) -> Message:
