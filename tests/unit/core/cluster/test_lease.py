@@ -270,3 +270,23 @@ def test_peers_are_those_that_a_former_row_named() -> None:
     made, _ = lease.named(made, 112)
     made, _ = beat(made, 112, slots(PLAN))
     assert lease.peers(made) == {"b"}
+
+
+def test_hand_over_waits_while_a_new_server_is_distrusted() -> None:
+    made, _ = beat(member(100, {OTHERS: "a"}), 101, slots({OTHERS: "a"}))
+    made = lease.connected(made, 102, "2")
+
+    made, changes = beat(made, 104, slots({OTHERS: "a"}))
+
+    assert not of(HandOver, changes)
+    assert made.may_act(OTHERS, 104)
+
+
+def test_hand_over_to_a_declared_node_is_not_made() -> None:
+    made, _ = beat(member(100, {OTHERS: "a"}), 101.9, slots({OTHERS: "a"}))
+
+    made, changes = beat(made, 106, slots({OTHERS: "a"}))
+
+    assert "b" in made.declared
+    assert not of(HandOver, changes)
+    assert made.may_act(OTHERS, 106)
