@@ -1,7 +1,7 @@
 """From where a trunk may answer a request of a user's call.
 
-The branch of a request is no secret: its sender can calculate it, and a former trunk of the call
-sees one like it. So Kamailio runs `ksr_may_answer` for each reply, before its transaction gets it.
+The branch of a request is no secret. Its sender can calculate it. A former trunk of the call sees
+one like it. So Kamailio runs `ksr_may_answer` for each reply, before its transaction gets it.
 """
 
 from __future__ import annotations
