@@ -14,6 +14,7 @@ from typing import NamedTuple
 from whence.core.dialogs.record import DialogRecord
 from whence.core.outbound.answers import Answer, AnswerChallenge, dialog_answer
 from whence.core.outbound.cseq import parse_rack, shifted
+from whence.core.outbound.limits import REFUSED_IN_DIALOG
 from whence.core.outbound.rewriting import header_text
 from whence.core.outbound.rounds import Rounds
 from whence.core.sip.digest import Credentials
@@ -51,6 +52,14 @@ class CseqShifts(Handlers):
         super().__init__(worker)
         self._table = DialogTable(worker)
         self._calls_out = calls_out
+
+    def refuses(self, record: DialogRecord | str | None, method: str) -> bool:
+        """Return whether a called phone may not send this method to the trunk that calls it.
+
+        A provider obeys a REFER for the account of the trunk, as in calls out.
+        """
+        is_of_user = isinstance(record, DialogRecord) and bool(record.trunk_id and record.user)
+        return self._calls_out and is_of_user and method in REFUSED_IN_DIALOG
 
     def begin(self, record: DialogRecord, dialog: str, hop: str) -> int:
         """Note what another try of a phone's request needs; rewrite an ACK.

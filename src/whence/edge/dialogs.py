@@ -188,6 +188,8 @@ class DialogHandlers(Handlers):
         passes = self._calls.refuses(record, call, found[0], method)
         if passes != GO_ON:
             return passes
+        if found[0] is Side.CALLEE and self._shifts.refuses(record, method):
+            return self.worker.answer(403, "Forbidden")
         self._restore_own_route(message)
         if phone_uri:
             ksr.seturi(phone_uri)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from whence.edge.agent_requests import AgentRequestHandlers
+from whence.edge.answer_sources import AnswerSources
 from whence.edge.base import Worker
 from whence.edge.connections import ConnectionHandlers
 from whence.edge.cseq_shifts import CseqShifts
@@ -59,7 +60,10 @@ class EdgeHandlers:
         via = HiddenVia(worker)
         self.ksr_restore_via = via.ksr_restore_via
 
-        trunk_dialogs = TrunkDialogs(worker, via, domain)
+        sources = AnswerSources(worker)
+        self.ksr_may_answer = sources.ksr_may_answer
+
+        trunk_dialogs = TrunkDialogs(worker, via, sources, domain)
         self.ksr_dialog_branch = trunk_dialogs.ksr_dialog_branch
         self.ksr_dialog_failed = trunk_dialogs.ksr_dialog_failed
         self.ksr_answer_to_trunk = trunk_dialogs.ksr_answer_to_trunk
@@ -81,10 +85,9 @@ class EdgeHandlers:
         self.ksr_look_out = LookOutHandlers(worker, settings.directory).ksr_look_out
 
         authentication = PhoneAuthentication(worker, notices, domain, limits.password_failures)
-        phones = PhoneHandlers(worker, guard, authentication)
-        self.ksr_register = phones.ksr_register
+        self.ksr_register = PhoneHandlers(worker, guard, authentication).ksr_register
 
-        outbound = OutboundHandlers(worker, guard, authentication, dialogs, via, domain)
+        outbound = OutboundHandlers(worker, guard, authentication, dialogs, via, sources, domain)
         self.ksr_call = outbound.ksr_call
         self.ksr_trunk_branch = outbound.ksr_trunk_branch
         self.ksr_trunk_failed = outbound.ksr_trunk_failed

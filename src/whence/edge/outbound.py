@@ -33,6 +33,7 @@ from whence.core.outbound.selection import REFUSALS, Plan, RefusalReason, candid
 from whence.core.sip.grammar import split_name_addr
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri, escape_user
+from whence.edge.answer_sources import AnswerSources
 from whence.edge.base import ANSWERED, GO_ON, NO, Handlers, Worker, answers, judges, survives, text
 from whence.edge.call_counts import CallCounts
 from whence.edge.dialogs import DIALOG_ID, DialogHandlers
@@ -86,6 +87,7 @@ class OutboundHandlers(Handlers):
         authentication: PhoneAuthentication,
         dialogs: DialogHandlers,
         via: HiddenVia,
+        sources: AnswerSources,
         domain: str,
     ) -> None:
         super().__init__(worker)
@@ -93,6 +95,7 @@ class OutboundHandlers(Handlers):
         self._authentication = authentication
         self._dialogs = dialogs
         self._via = via
+        self._sources = sources
         self._domain = domain
         self._counts = CallCounts(worker.ksr)
         self._routing = Routing()
@@ -252,6 +255,7 @@ class OutboundHandlers(Handlers):
         )
         value = write_state(key, call_id, call.from_tag, state, self._domain)
         self._dialogs.record_route(call.cookie, value)
+        self._sources.note_initial(access, call.cookie)
         return GO_ON
 
     @answers

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from whence.core.dialogs.record import DialogRecord, Side
+from whence.core.dialogs.targets import is_address, place
 from whence.core.outbound.answers import Answer, AnswerChallenge, dialog_answer
 from whence.core.outbound.contact import PARAM, phone_contact, registered_contact
 from whence.core.outbound.cseq import parse_rack
@@ -34,6 +35,7 @@ from whence.core.sip.digest import Credentials
 from whence.core.sip.grammar import split_name_addr
 from whence.core.sip.message import Message
 from whence.core.sip.uri import Uri, escape_user
+from whence.edge.answer_sources import AnswerSources
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, text
 from whence.edge.dialog_table import DialogTable
 from whence.edge.hidden_via import HiddenVia
@@ -90,9 +92,10 @@ class _Try(NamedTuple):
 class TrunkDialogs(Handlers):
     """Rewrites the requests and answers inside users' calls through trunks."""
 
-    def __init__(self, worker: Worker, via: HiddenVia, domain: str) -> None:
+    def __init__(self, worker: Worker, via: HiddenVia, sources: AnswerSources, domain: str) -> None:
         super().__init__(worker)
         self._via = via
+        self._sources = sources
         self._domain = domain
         self._table = DialogTable(worker)
 
@@ -165,7 +168,16 @@ class TrunkDialogs(Handlers):
         access = self._access(call.state)
         credentials = access.credentials if access is not None else Credentials("")
         self._rewrite(call, one, Rounds.from_text(one.rounds), credentials)
+        if call.to_trunk:
+            self._note_hop(call, one)
         return GO_ON
+
+    def _note_hop(self, call: TrunkCall, one: _Try) -> None:
+        """Note from where the request may be answered. An older dialog may lead to a name."""
+        hop, record = Uri.parse(one.hop), self._table.load(one.dialog)
+        if hop is not None and is_address(place(hop) or ""):
+            ips = record.callee.ips if isinstance(record, DialogRecord) else ()
+            self._sources.note_in_call(call.state.trunk_id, (hop.host, *ips))
 
     @answers
     def ksr_dialog_failed(self, _message: object) -> int:

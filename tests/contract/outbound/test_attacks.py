@@ -79,7 +79,9 @@ def test_forged_challenge_gets_no_digest(scene: OutScene, status: int) -> None:
     name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
     forged = reply(arrived, status, headers=[(name, 'Digest realm="x", nonce="y"')])
     scene.endpoint("forger").send(forged, scene.edge)
-    assert phone.final(sent).status == 500
+    scene.await_edge()
+    trunk.server.answer_now()
+    assert phone.ask(phone.answered(sent), "BYE").status == 200
     assert len(trunk.server.requests("INVITE")) == 1
     assert "Authorization" not in str(trunk.server.requests("INVITE")[0])
 

@@ -21,7 +21,9 @@ NAME = "sip.provider.example"
 class TlsServer:
     """Challenges each INVITE without credentials, and refuses each other one with 486."""
 
-    def __init__(self, ip: str, certificate: Certificate) -> None:
+    def __init__(self, ip: str, certificate: Certificate, *, status: int = 407) -> None:
+        """`status`: of the answer to an INVITE without credentials."""
+        self.status = status
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate.certificate, certificate.key)
         self.listener = socket.create_server((ip, 5061))
@@ -59,7 +61,7 @@ class TlsServer:
         if "Proxy-Authorization" in message:
             stream.sendall(bytes(reply(message, 486)))
         else:
-            stream.sendall(bytes(reply(message, 407, headers=[challenge])))
+            stream.sendall(bytes(reply(message, self.status, headers=[challenge])))
 
     def close(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -79,7 +81,7 @@ def scene(tls_world: World) -> Iterator[OutScene]:
         yield scene
 
 
-@pytest.mark.parametrize(("name", "status", "digests"), [(NAME, 486, 1), ("other.example", 500, 0)])
+@pytest.mark.parametrize(("name", "status", "digests"), [(NAME, 486, 1), ("other.example", 408, 0)])
 def test_tls_trunk_needs_certificate_for_digest(
     scene: OutScene, name: str, status: int, digests: int
 ) -> None:
@@ -90,6 +92,20 @@ def test_tls_trunk_needs_certificate_for_digest(
         scene.register(trunk.id, trunk.server, transport="tls", port=5061)
         assert scene.caller([trunk]).refused(NUMBER).status == status
         assert sum("Proxy-Authorization" in one for one in server.invites) == digests
+        assert server.invites
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(("name", "status"), [(NAME, 603), ("other.example", 408)])
+def test_tls_answer_needs_certificate_of_trunk(scene: OutScene, name: str, status: int) -> None:
+    assert scene.world.authority is not None
+    trunk = scene.out_trunk(registrar=f"sip:{NAME};transport=tls")
+    certificate = scene.world.authority.certificate(f"DNS:{name}")
+    server = TlsServer(trunk.server.address[0], certificate, status=603)
+    try:
+        scene.register(trunk.id, trunk.server, transport="tls", port=5061)
+        assert scene.caller([trunk]).refused(NUMBER).status == status
         assert server.invites
     finally:
         server.close()

@@ -40,6 +40,12 @@ TIMER_C_MS = 185_000
 """How long an INVITE may have no final reply after its last 1xx: more than three minutes (RFC 3261
 16.6, step 11)."""
 
+ASKED_S = 3700
+"""How long Kamailio keeps the trunk to which an INVITE was sent: longer than `max_inv_lifetime`."""
+
+NOT_CONFIRMED_S = 900
+"""How long a user's call still counts after a BYE that its trunk did not accept."""
+
 NO_SOCKET_FLAG = 6
 """Kamailio's flag of a request that it would send from the agent's socket."""
 
@@ -131,6 +137,8 @@ def render(
         rewritten=REWRITTEN,
         shifted=SHIFTED,
         busy_call_s=BUSY_CALL_S,
+        asked_s=ASKED_S,
+        not_confirmed_s=NOT_CONFIRMED_S,
         known_answers=known_answers,
         known_report=call_events.KNOWN,
         event=EventKind,
