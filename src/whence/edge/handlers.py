@@ -80,7 +80,9 @@ class EdgeHandlers:
 
         self.ksr_look_out = LookOutHandlers(worker, settings.directory).ksr_look_out
 
-        authentication = PhoneAuthentication(worker, notices, domain, limits.password_failures)
+        authentication = PhoneAuthentication(
+            worker, notices, domain, limits.password_failures, sha256=settings.sha256
+        )
         phones = PhoneHandlers(worker, guard, authentication)
         self.ksr_register = phones.ksr_register
 
