@@ -93,11 +93,13 @@ class Phone:
             sent = self.authorized(sent, challenge)
         raise AssertionError("the edge accepted no call")
 
-    def authorized(self, sent: Message, challenge: Message, password: str = "") -> Message:
-        """Return the INVITE again, with the answer to a challenge."""
-        header = authorization(
-            challenge, "INVITE", sent.request_uri, self.user, password or self.password
-        )
+    def authorized(
+        self, sent: Message, challenge: Message, password: str = "", only: str = ""
+    ) -> Message:
+        """Return the INVITE again, with the answer to a challenge, or to that of *only*."""
+        secret = password or self.password
+        uri = sent.request_uri
+        header = authorization(challenge, "INVITE", uri, self.user, secret, only=only)
         number = int(sent["CSeq"].split()[0]) + 1
         via = re.sub("branch=.*", f"branch=z9hG4bK{secrets.token_hex(8)}", sent["Via"])
         new = {"CSeq": f"{number} INVITE", "Via": via}

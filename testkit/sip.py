@@ -180,11 +180,21 @@ def reply(
 
 
 def authorization(
-    challenge: Message, method: str, uri: str, user: str, password: str, nonce_count: int = 1
+    challenge: Message,
+    method: str,
+    uri: str,
+    user: str,
+    password: str,
+    nonce_count: int = 1,
+    only: str = "",
 ) -> tuple[str, str]:
-    """Return the header that answers the first challenge of a 401 or 407 (RFC 7616, auth)."""
+    """Return the header that answers the first challenge of a 401 or 407 (RFC 7616, auth).
+
+    *only*: the algorithm of the challenge to answer, instead of the first.
+    """
     name = "WWW-Authenticate" if challenge.status == 401 else "Proxy-Authenticate"
-    asked = dict(re.findall(r'(\w+)="?([^",]*)"?', challenge[name]))
+    all_asked = [dict(re.findall(r'(\w+)="?([^",]*)"?', text)) for text in challenge.all(name)]
+    asked = next(one for one in all_asked if only in ("", one.get("algorithm", "MD5")))
     algorithm = asked.get("algorithm", "MD5")
 
     def digest(*parts: str) -> str:

@@ -80,6 +80,13 @@ class Books:
         """Remove a trunk, as a reload of the settings file does."""
         self._replace([trunk for trunk in self.settings.trunk if trunk.id != trunk_id])
 
+    def remove_user(self, name: str) -> None:
+        """Remove a user, as a reload of the settings file does."""
+        users = [user for user in self.settings.user if user.name != name]
+        self.settings = self.settings.model_copy(update={"user": users})
+        install(self.directory, self.settings)
+        self.settle()
+
     def change(self, trunk_id: str, **values: object) -> None:
         """Change keys of a trunk, as a reload of the settings file does."""
         self._replace(

@@ -30,5 +30,8 @@ def challenged(scene: Scene, phone: Endpoint, user: str) -> Message:
     return answer
 
 
-def credentials(challenge: Message, user: str, password: str = PASSWORD, count: int = 1) -> Headers:
-    return [authorization(challenge, "REGISTER", URI, user, password, count)]
+def credentials(
+    challenge: Message, user: str, password: str = PASSWORD, count: int = 1, only: str = ""
+) -> Headers:
+    """Answer the first challenge, or that of the algorithm *only*."""
+    return [authorization(challenge, "REGISTER", URI, user, password, count, only)]

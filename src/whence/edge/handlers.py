@@ -84,7 +84,9 @@ class EdgeHandlers:
 
         self.ksr_look_out = LookOutHandlers(worker, settings.directory).ksr_look_out
 
-        authentication = PhoneAuthentication(worker, notices, domain, limits.password_failures)
+        authentication = PhoneAuthentication(
+            worker, notices, domain, limits.password_failures, sha256=settings.sha256
+        )
         self.ksr_register = PhoneHandlers(worker, guard, authentication).ksr_register
 
         outbound = OutboundHandlers(worker, guard, authentication, dialogs, via, sources, domain)

@@ -10,6 +10,7 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.edge.base import PHONES, Worker, text
 from whence.edge.guard import table_key
 from whence.edge.notice_sender import NoticeSender
+from whence.edge.phone_sha256 import Result, Sha256
 
 FAILURES = "failures"
 BLOCKS = "blocks"
@@ -34,14 +35,24 @@ class PhoneAuthentication:
     """Checks the digest of the current request."""
 
     def __init__(
-        self, worker: Worker, notices: NoticeSender, domain: str, failures_limit: int
+        self,
+        worker: Worker,
+        notices: NoticeSender,
+        domain: str,
+        failures_limit: int,
+        *,
+        sha256: bool,
     ) -> None:
-        """`failures_limit`: wrong passwords before a source is blocked; 0: it never is."""
+        """`failures_limit`: wrong passwords before a source is blocked; 0: it never is.
+
+        `sha256`: whether the edge offers SHA-256, besides MD5.
+        """
         self._worker = worker
         self._ksr = worker.ksr
         self._notices = notices
         self._domain = domain
         self._failures_limit = failures_limit
+        self._sha256 = Sha256(worker, domain, is_offered=sha256)
 
     def is_blocked(self, source: TransportAddress) -> bool:
         """Return whether a source is blocked. A phone that was authenticated there is not."""
@@ -58,17 +69,30 @@ class PhoneAuthentication:
         The edge checks and challenges an unknown name like a known one. So neither the answer nor
         its delay shows which names exist.
         """
+        sha256 = self._sha256.check(name, source)
+        result = sha256 if sha256 is not None else self._check_md5(name)
+        if result is Result.RIGHT:
+            self._remember(source)
+            return True
+        is_stale = result is Result.STALE
+        self._sha256.add_challenge(source, stale=is_stale)  # the strongest is the first: RFC 8760
+        flags = QOP_AUTH | (SEND_STALE if is_stale else 0)
+        self._ksr.auth.auth_challenge(self._domain, flags)
+        if result is Result.WRONG:
+            self._wrong_password(source, name, time.time())
+        return False
+
+    def _check_md5(self, name: str) -> Result:
+        """Check the answer to a challenge of Kamailio, which has its own nonces."""
         ksr, domain = self._ksr, self._domain
         ha1 = self._worker.directory.user_ha1(name, domain)
         checked = ksr.auth.pv_auth_check(domain, ha1 or UNUSABLE_HA1, HA1_GIVEN, 0)
         if ha1 is not None and checked > 0 and text(ksr.kx.gete_au) == name:
-            self._remember(source)
-            return True
-        stale = SEND_STALE if checked in NONCE_STALE else 0
-        ksr.auth.auth_challenge(domain, QOP_AUTH | stale)
-        if checked == WRONG_PASSWORD or (checked > 0 and ha1 is None):
-            self._wrong_password(source, name, time.time())
-        return False
+            return Result.RIGHT
+        if checked in NONCE_STALE:
+            return Result.STALE
+        is_wrong = checked == WRONG_PASSWORD or (checked > 0 and ha1 is None)
+        return Result.WRONG if is_wrong else Result.NONE
 
     def _remember(self, source: TransportAddress) -> None:
         """Remember that a phone was authenticated from this source."""

@@ -53,6 +53,8 @@ class EdgeSettings:
     sockets: EdgeSockets = LOCAL
     calls_out: bool = False
     """Whether users may call numbers through trunks."""
+    sha256: bool = True
+    """Whether phones are offered SHA-256, besides MD5."""
 
     @classmethod
     def parse(cls, text: str) -> EdgeSettings:
@@ -75,4 +77,5 @@ class EdgeSettings:
             limits,
             sockets,
             values["calls_out"],
+            values["sha256"],
         )

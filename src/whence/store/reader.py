@@ -13,6 +13,7 @@ from typing import Any
 from whence.core.identification.decision import Decision
 from whence.core.identification.request import Evidence, Request
 from whence.core.outbound.model import Routing
+from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import IP, TransportAddress, bits_of
 from whence.errors import StoreUnavailableError
 from whence.store import credentials_key, lookup, outbound, schema, statements
@@ -81,6 +82,15 @@ class DirectoryReader:
     def user_ha1(self, name: str, domain: str) -> str | None:
         """Return the HA1 (MD5) of a local user; None if there is no such user."""
         return self._value(statements.USER_HA1, (name, domain))
+
+    def user_sha256(self, name: str, domain: str) -> Secret | None:
+        """Return the HA1 (SHA-256) of a local user; None if there is no such user, or no HA1."""
+        value = self._value(statements.USER_SHA256, (name, domain))
+        return Secret(value) if value is not None else None
+
+    def all_users_have_sha256(self) -> bool:
+        """Return whether each local user has an HA1 with SHA-256."""
+        return self._value(statements.USER_WITHOUT_SHA256, ()) is None
 
     def user(self, name: str, domain: str) -> LocalUser | None:
         """Return a local user with its settings as a caller; None if there is no such user."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 USER_HA1 = "SELECT md5 FROM user WHERE name = ? AND domain = ?"
+USER_SHA256 = "SELECT sha256 FROM user WHERE name = ? AND domain = ? AND sha256 != ''"
+USER_WITHOUT_SHA256 = "SELECT 1 FROM user WHERE sha256 = '' LIMIT 1"
 
 
 _COLUMNS = (

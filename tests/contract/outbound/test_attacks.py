@@ -35,18 +35,20 @@ def test_from_of_another_user_changes_no_caller(scene: OutScene) -> None:
     assert "+442079460002" not in str(arrived)
 
 
-def test_digest_is_valid_for_one_call_only(scene: OutScene) -> None:
+@pytest.mark.parametrize("algorithm", ["SHA-256", "MD5"])
+def test_digest_is_valid_for_one_call_only(scene: OutScene, algorithm: str) -> None:
     trunk = scene.out_trunk()
     phone = scene.caller([trunk])
     first = phone.invite(phone.uri(NUMBER))
     challenge = challenged(phone, first)
     elsewhere = phone.invite(phone.uri("+442079469999"))
-    header = authorization(challenge, "INVITE", first.request_uri, phone.user, PASSWORD)
+    uri = first.request_uri
+    header = authorization(challenge, "INVITE", uri, phone.user, PASSWORD, only=algorithm)
     stolen = Message(elsewhere.start_line, (*elsewhere.headers[:-1], header, elsewhere.headers[-1]))
     stolen = Message(stolen.start_line, stolen.headers, elsewhere.body)
     assert phone.at.ask(stolen, scene.edge).status == 407
     other = scene.endpoint("thief")
-    again = phone.authorized(first, challenge)
+    again = phone.authorized(first, challenge, only=algorithm)
     moved = Message(
         again.start_line,
         tuple((n, _via(v, other.address)) if n == "Via" else (n, v) for n, v in again.headers),

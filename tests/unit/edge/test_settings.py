@@ -22,6 +22,7 @@ WRITTEN: dict[str, Any] = {
     "sockets": SOCKETS,
     "listen": ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"],
     "calls_out": True,
+    "sha256": False,
     "advertised": {"udp:192.0.2.1:5060": ["sip.example.net", 5070]},
     "limits": {"connections": 8192, "connections_per_source": 64, "password_failures": 10},
 }
@@ -35,7 +36,9 @@ def test_settings_of_edge_config_are_read() -> None:
     limits = Limits(8192, 64, 10, streams)
     listen = tuple(TransportAddress.parse(socket) for socket in WRITTEN["listen"])
     sockets = EdgeSockets(listen, ((listen[0], Advertised("sip.example.net", 5070)),))
-    expected = EdgeSettings(place, "edge.example", 32000, own, limits, sockets, calls_out=True)
+    expected = EdgeSettings(
+        place, "edge.example", 32000, own, limits, sockets, calls_out=True, sha256=False
+    )
     assert settings == expected
 
 

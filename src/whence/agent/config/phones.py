@@ -45,6 +45,11 @@ class PhonesConfig(Table):
     """Shortest and longest lifetime of a phone's registration. A phone that asks for another time
     gets the nearest.
     """
+    sha256: bool = True
+    """Offer SHA-256 to phones, before MD5 (RFC 8760). The edge does so if each user has a
+    `password` or `ha1.sha256`, and not over WebSocket. `false`: for phones that read the first
+    challenge only.
+    """
     websocket_path: str = Field(default="/", pattern=r"^/[A-Za-z0-9._~/-]{0,100}$")
     """Path of the URL at which the edge accepts WebSockets."""
     websocket_origins: list[Origin] = Field(

@@ -120,6 +120,7 @@ def render(
                     str(socket): [one.host, one.port] for socket, one in edge.sockets.advertised
                 },
                 "calls_out": calls_out,
+                "sha256": settings.phones.sha256,
                 "limits": {
                     "connections": edge.connections,
                     "connections_per_source": edge.connections_per_source,

@@ -49,6 +49,12 @@ def parse_params(text: str) -> dict[str, str]:
     return found
 
 
+def repeats_param(text: str) -> bool:
+    """Return whether a name occurs twice in the `name=value` pairs."""
+    names = [name.lower() for name, _, _ in _PARAM.findall(text)]
+    return len(set(names)) != len(names)
+
+
 def _challenge(text: str, *, proxy: bool) -> Challenge:
     found = parse_params(text)
     # Each trunk keeps its own nonce; equal realms of thousands of trunks share one string.
