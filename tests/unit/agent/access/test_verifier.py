@@ -195,6 +195,38 @@ def test_locked_source_still_uses_its_verified_token(file: TokenFile) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("changed", ["created", "revoked"])
+def test_change_of_another_token_keeps_the_verified_one(file: TokenFile, changed: str) -> None:
+    """Else an attacker at the operator's address locks the operator out with the next change."""
+
+    async def story() -> None:
+        token, _ = made(file), made(file, "other")
+        verifier = TokenVerifier(file, Clock(), is_plain)
+        await verifier.caller(token, SOURCE)
+        for _ in range(FREE_FAILURES):
+            with pytest.raises(WrongTokenError):
+                await verifier.caller("x", SOURCE)
+        if changed == "created":
+            made(file, "third")
+        else:
+            file.revoke("other")
+        assert (await verifier.caller(token, SOURCE)).name == "ops"
+
+    asyncio.run(story())
+
+
+def test_ipv4_clients_of_an_ipv6_socket_are_sources_of_their_own(file: TokenFile) -> None:
+    async def story() -> None:
+        token = made(file)
+        verifier = TokenVerifier(file, Clock(), is_plain)
+        for _ in range(FREE_FAILURES):
+            with pytest.raises(WrongTokenError):
+                await verifier.caller("x", "::ffff:203.0.113.7")
+        assert (await verifier.caller(token, "::ffff:192.0.2.1")).name == "ops"
+
+    asyncio.run(story())
+
+
 def test_addresses_of_one_ipv6_network_are_one_source(file: TokenFile) -> None:
     async def story() -> None:
         token = made(file)
