@@ -272,7 +272,7 @@ FAULTS = {
     "an unknown key": ('[edge]\nlisten_on = ["udp:127.0.0.1:5060"]', r'did you mean "listen"'),
     "no socket": ('[edge]\nlisten = ["127.0.0.1"]', r'write transport:ip:port, "udp:'),
     "a public inside socket": ('[edge]\nagent_socket = "udp:192.0.2.1:5062"', r"not a loopback"),
-    "a public API": ('[agent]\napi_listen = "192.0.2.1:8088"', r"write a loopback address"),
+    "a public API": ('[agent]\napi_listen = "192.0.2.1:8088"', r"so the API needs TLS; write "),
     "a trunk without a target": (
         '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"',
         r'trunk "a": target: is missing',

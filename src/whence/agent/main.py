@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from whence.agent.dns.siblings import SiblingService
 from whence.agent.kamailio.config import write_tls_config
 from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
+from whence.agent.monitoring.left_out import LeftOutAlarm
 from whence.agent.monitoring.notices import NoticeCounts
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock, api_tls
@@ -34,7 +35,7 @@ from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.tls_connection import TlsConnections
 from whence.agent.runtime import log_form
-from whence.agent.runtime.clock import Clocks, ClockWatch
+from whence.agent.runtime.clock import ClockObserver, Clocks, ClockWatch
 from whence.agent.runtime.process import AsgiApp
 from whence.core.clock import ClockOffset
 from whence.core.settings import NodeSettings
@@ -127,22 +128,18 @@ async def _serve(
     )
 
     provisioning = Provisioning(directory, registrations, [siblings])
-    clocks = Clocks()
-    watch = ClockWatch(
-        clocks,
-        [provisioning, registrations, keepalives, siblings, alarms],
-        ClockOffset.parse(directory.clock_offset()),
-    )
-    watch.check()  # the clock may have been set while no agent ran
-    directory.set_clock_offset(str(clocks.offset()))
+    watch = _clock_watch(directory, [provisioning, registrations, keepalives, siblings, alarms])
     provisioning.begin(loaded.node)
 
     def apply(changed: NodeSettings) -> None:
         """Apply settings. Then read the reports of calls that a removed trunk still got."""
         provisioning.apply(changed)
         receiver.drain()
+        left_out.check_again(lambda: provisioned.left_out(changed))
 
     provisioned = Provisioned(path, settings.state)
+    left_out = LeftOutAlarm(alarms)
+    left_out.report(provisioned.left_out(loaded.node, settings.route))
     reload = Reload(path, loaded, apply, provisioned.load)
     parts = AgentParts(
         settings.agent,
@@ -215,6 +212,14 @@ async def _serve(
     await parts.run(load_api, tasks, unregister, reloaded)
     kamailio.close()
     log.info("agent stopped")
+
+
+def _clock_watch(directory: Directory, observers: Sequence[ClockObserver]) -> ClockWatch:
+    clocks = Clocks()
+    watch = ClockWatch(clocks, observers, ClockOffset.parse(directory.clock_offset()))
+    watch.check()  # the clock may have been set while no agent ran
+    directory.set_clock_offset(str(clocks.offset()))
+    return watch
 
 
 async def _report_up(

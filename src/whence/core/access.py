@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_network
+
+from whence.core.sip.transport_address import canonical_ip
 
 
 class Role(StrEnum):
@@ -40,6 +43,20 @@ class Caller:
 
 LOCAL = Caller("local", Role.ADMIN)
 """The caller of a request without a token, where none is needed."""
+
+
+def source_network(source: str) -> str:
+    """Return what counts as one source: an ip, or the /64 of an IPv6 address.
+
+    An IPv4 address written as IPv6 is IPv4: a socket for both has all IPv4 clients in one /64.
+    Another text is returned as it is.
+    """
+    try:
+        ip = canonical_ip(source)
+    except ValueError:
+        return source
+    return str(ip) if ip.version == 4 else str(ip_network((ip, 64), strict=False))
+
 
 FREE_FAILURES = 5
 """Wrong tokens from a source before it is locked."""

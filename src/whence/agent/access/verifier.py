@@ -14,10 +14,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
-from ipaddress import ip_address, ip_network
 
 from whence.agent.access.tokens import StoredToken, TokenFile, id_of
-from whence.core.access import Caller, WrongTokens
+from whence.core.access import Caller, WrongTokens, source_network
 from whence.errors import OperatorError, WhenceError
 
 log = logging.getLogger(__name__)
@@ -108,7 +107,7 @@ class TokenVerifier:
         digest = blake2b(token.encode("utf-8", "replace"), key=self._key).digest()
         stored = self._tokens.get(self._verified.get(digest, ""))
         if stored is None:
-            stored = await self._verify(token, _network(source))
+            stored = await self._verify(token, source_network(source))
             self._verified[digest] = stored.id
             while len(self._verified) > CACHE:
                 self._verified.popitem(last=False)
@@ -158,19 +157,13 @@ class TokenVerifier:
         identity = self._file.identity()
         if identity == self._read:
             return
-        self._verified.clear()
-        self._tokens = {}
+        before, self._tokens = self._tokens, {}
         try:
             self._tokens = self._file.read()
         except OperatorError as error:
             log.error("no token is accepted: %s", error)  # noqa: TRY400 - no bug of ours
+        # The other tokens stay verified: their source may be locked now.
+        for digest, id_ in list(self._verified.items()):
+            if id_ not in before or self._tokens.get(id_) != before[id_]:
+                del self._verified[digest]
         self._read = identity
-
-
-def _network(source: str) -> str:
-    """Return the unit that counts as one source: an ip, or the /64 of an IPv6 address."""
-    try:
-        ip = ip_address(source)
-    except ValueError:
-        return source
-    return str(ip) if ip.version == 4 else str(ip_network((ip, 64), strict=False))

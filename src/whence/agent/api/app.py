@@ -35,7 +35,14 @@ from whence.agent.api.models import (
     trunk_view,
 )
 from whence.agent.api.problems import COMMON, Problem, add_handlers, responses
-from whence.agent.api.requests import Drained, Head, OwnSiteOnly, Settled, refuse_unknown_query
+from whence.agent.api.requests import (
+    Drained,
+    Head,
+    OwnSiteOnly,
+    Settled,
+    Unframed,
+    refuse_unknown_query,
+)
 from whence.agent.api.security import ApiAccess, Audited, Authorized, Bounded, permit
 from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.explain import Explanation, explanation
@@ -103,6 +110,7 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
     api.add_middleware(Authorized, access=access)
     hosts = {*parts.hosts, "localhost", "127.0.0.1", "[::1]"}
     api.add_middleware(OwnSiteOnly, hosts=hosts, behind_proxy=access.behind_proxy)
+    api.add_middleware(Unframed)
     api.add_middleware(Head)
     add_handlers(api)
     _add_agent(api, parts)

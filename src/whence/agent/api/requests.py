@@ -64,7 +64,8 @@ class OwnSiteOnly:
                 answer = response(400, ProblemCode.FOREIGN_HOST, detail)
                 await answer(scope, receive, send)
                 return
-            if scope["method"] not in READING and not self._same_site(scope, headers):
+            is_reading = scope["method"] in READING
+            if not (_is_link(headers) if is_reading else self._same_site(scope, headers)):
                 detail = "a web page of another site must not ask for this"
                 await response(403, ProblemCode.FOREIGN_SITE, detail)(scope, receive, send)
                 return
@@ -79,6 +80,33 @@ class OwnSiteOnly:
         own = {None, *(f"{scheme}://{headers.get('host')}" for scheme in schemes)}
         from_page = headers.get("sec-fetch-site", "none")
         return headers.get("origin") in own and from_page in ("none", "same-origin")
+
+
+class Unframed:
+    """Forbids browsers to show an answer in a frame of another site, or to guess its type.
+
+    Else such a page could lead the operator's clicks to the buttons of `/docs`.
+    """
+
+    HEADERS = (
+        (b"x-frame-options", b"DENY"),
+        (b"content-security-policy", b"frame-ancestors 'none'"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+    )
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request (ASGI 3.0)."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *self.HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, answer)
 
 
 class Drained:
@@ -162,6 +190,16 @@ def _query_keys(parameters: Collection[Any]) -> set[str]:
         else:
             keys.add(one.alias)
     return keys
+
+
+def _is_link(headers: Headers) -> bool:
+    """Return whether no page of another site reads this. A link to it there is permitted.
+
+    Such a page sees no answer, but it could hold all places of the stream.
+    """
+    own = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+    is_page = headers.get("sec-fetch-dest", "document") == "document"
+    return own or (headers.get("sec-fetch-mode") == "navigate" and is_page)
 
 
 def _host(headers: Headers) -> str:

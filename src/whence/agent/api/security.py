@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +20,14 @@ from whence.agent.access.verifier import (
 from whence.agent.api.problems import ApiError, ProblemCode, response
 from whence.agent.api.requests import READING
 from whence.core.access import LOCAL, Caller, Role
+from whence.core.sip.transport_address import canonical_ip
 
 OPEN_PATHS = frozenset({"/healthz"})
 """Paths that need no token: load balancers have none."""
 
 ROLES: Mapping[str, Role] = {
     "explain": Role.VIEW,
+    "explain_call_out": Role.VIEW,
     "order_trunk": Role.OPERATE,
     "allow_source": Role.OPERATE,
     "revoke_source": Role.OPERATE,
@@ -32,7 +35,7 @@ ROLES: Mapping[str, Role] = {
 }
 """Operation → the role that it needs. Any other needs `view` to read, and `admin` to change."""
 
-UNAUDITED = frozenset({"explain"})
+UNAUDITED = frozenset({"explain", "explain_call_out"})
 """Operations with a body that change nothing."""
 
 BODY_LIMIT = 1_048_576
@@ -55,11 +58,14 @@ class ApiAccess:
     """Other ways to identify a caller, as by a cookie of the console."""
 
     def source(self, scope: Scope) -> str:
-        """Return the address of the sender: the proxy's last word, or that of the connection."""
+        """Return the address of the sender: the proxy's last word, or that of the connection.
+
+        Some proxies add a header of their own after that of the client. So the last one counts.
+        """
         if self.behind_proxy:
-            named = Headers(scope=scope).get("x-forwarded-for", "").rpartition(",")[2].strip()
-            if named:
-                return named[:64]
+            named = Headers(scope=scope).getlist("x-forwarded-for")
+            with suppress(ValueError, IndexError):
+                return str(canonical_ip(named[-1].rpartition(",")[2].strip()))
         client = scope.get("client")
         return client[0] if client and client[0] else "unix"
 

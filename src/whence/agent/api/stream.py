@@ -72,9 +72,10 @@ async def _text(
     with stream.subscribe(last_id) as client:
         yield "retry: 2000\n: events follow\n\n"
         while not stream.is_closed:
-            if not client.waiting and not await _woken(client):
-                if not await request.state.is_still_permitted():
-                    return
+            is_silent = not client.waiting and not await _woken(client)
+            if not await request.state.is_still_permitted():
+                return
+            if is_silent:
                 yield ": alive\n\n"
             client.wake.clear()
             while client.waiting:

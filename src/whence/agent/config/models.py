@@ -289,7 +289,7 @@ class MonitoringConfig(Table):
     """File in PEM with the private key of `api_certificate`. The key has no password."""
     api_behind_proxy: bool = False
     """`true`: only a reverse proxy reaches the API. The proxy has the TLS, and adds the address of
-    its client at the end of `X-Forwarded-For`.
+    its client at the end of `X-Forwarded-For`. Each request needs a token.
     """
     api_hosts: Annotated[list[str], AfterValidator(check_hosts)] = Field(
         default=[], examples=[["whence.example.net"]]
@@ -435,7 +435,8 @@ class MonitoringConfig(Table):
     @property
     def api_needs_token(self) -> bool:
         """Whether each request needs a token."""
-        return self.api_token_required or not is_local_api(self.api_listen)
+        is_reachable = self.api_behind_proxy or not is_local_api(self.api_listen)
+        return self.api_token_required or is_reachable
 
 
 class AgentConfig(MonitoringConfig):

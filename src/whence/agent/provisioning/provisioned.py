@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from whence.agent.config.outbound import RouteConfig
 from whence.agent.config.toml import Table, toml
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.provisioning.secret_keys import SecretBox, join
+from whence.core.settings import NodeSettings
 from whence.errors import ConfigError, OperatorError, StoreError
 from whence.store.provisioned import FILE, ProvisionedStore, StoredEntry
 from whence.trust import paths
@@ -146,11 +148,53 @@ class Provisioned:
         config = check(data, file)
         entries = self.entries()
         if entries:
-            admitted = self._admitted(data, [], entries)
+            admitted = self._admitted(data, entries)
             config = self.combine(data, admitted)
         return config
 
-    def _admitted(
+    def left_out(
+        self, node: NodeSettings, routes: Collection[RouteConfig] | None = None
+    ) -> list[str]:
+        """Return the entries of the API that these settings do not have: `trunk acme`.
+
+        `routes`: those of the settings; None: they have all that can be decrypted. Raises
+        StoreError.
+        """
+        if self._store is None and not (self._state / FILE).exists():
+            return []
+        ids = {TRUNK: {one.id for one in node.trunks}, USER: {one.name for one in node.users}}
+        used = {
+            (one.kind.name, one.id)
+            for one in self.entries()
+            if (one.id in ids[one.kind] if one.kind in ids else _is_in(one, routes))
+        }
+        stored = [(one.kind, one.id) for one in self.store.entries()]
+        return [f"{kind} {id_}" for kind, id_ in stored if (kind, id_) not in used]
+
+    def _admitted(self, data: Mapping[str, Any], entries: Sequence[Entry]) -> list[Entry]:
+        """Return those entries that do not contradict the file or each other.
+
+        An entry that a fault names is left out, and then those that need it. Entries need each
+        other in both directions: a trunk its target, and that user the trunk. So none is tried
+        alone, unless the faults name none.
+        """
+        left = list(entries)
+        while left:
+            try:
+                self.combine(data, left)
+            except ConfigError as error:
+                named = [(_named(data, left, fault), fault) for fault in error.faults]
+                faulty = {(one.kind.name, one.id): fault for one, fault in named if one is not None}
+                if not faulty:
+                    return self._by_halves(data, [], left)
+                for (kind, id_), fault in faulty.items():
+                    log.error("%s %s of the API is left out: %s", kind, id_, fault)  # noqa: TRY400
+                left = [one for one in left if (one.kind.name, one.id) not in faulty]
+            else:
+                break
+        return left
+
+    def _by_halves(
         self, data: Mapping[str, Any], base: Sequence[Entry], entries: Sequence[Entry]
     ) -> list[Entry]:
         """Return those entries that can be added to `base`, by halves: few contradict."""
@@ -167,8 +211,8 @@ class Provisioned:
                 )
                 return []
             middle = len(entries) // 2
-            first = self._admitted(data, base, entries[:middle])
-            return first + self._admitted(data, [*base, *first], entries[middle:])
+            first = self._by_halves(data, base, entries[:middle])
+            return first + self._by_halves(data, [*base, *first], entries[middle:])
         return list(entries)
 
     def combine(self, data: Mapping[str, Any], entries: Sequence[Entry]) -> Config:
@@ -224,6 +268,30 @@ def ids_of(data: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         ids = (one.get(kind.key) for one in listed if kind.key and isinstance(one, dict))
         found[kind.name] = frozenset(id_ for id_ in ids if isinstance(id_, str))
     return found
+
+
+_PLACE = re.compile(r'\broute number (?P<number>\d+)|\b(?P<kind>trunk|user) "(?P<id>[^"]*)"')
+"""What a fault names. Its own place is the first."""
+
+
+def _named(data: Mapping[str, Any], entries: Sequence[Entry], fault: str) -> Entry | None:
+    """Return the first of the entries that a fault names; None where it names none."""
+    known = {(one.kind.name, one.id): one for one in entries if one.kind is not ROUTE}
+    routes = sorted((one for one in entries if one.kind is ROUTE), key=lambda one: one.order)
+    numbered = dict(enumerate(routes, len(data.get(ROUTE.name, [])) + 1))
+    for place in _PLACE.finditer(fault):
+        number = place["number"]
+        found = numbered.get(int(number)) if number else known.get((place["kind"], place["id"]))
+        if found is not None:
+            return found
+    return None
+
+
+def _is_in(entry: Entry, routes: Collection[RouteConfig] | None) -> bool:
+    try:
+        return routes is None or RouteConfig.model_validate(entry.table) in routes
+    except ValueError:  # of another version of Whence
+        return False
 
 
 def _identity(file: Path) -> tuple[int, ...] | None:

@@ -21,6 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from whence.agent.runtime.process import AsgiApp, AsgiMessage
 from whence.agent.runtime.tasks import Tasks
+from whence.core.access import source_network
+from whence.core.sip.transport_address import canonical_ip
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +35,12 @@ CONNECTIONS_OF_A_SOURCE = 64
 HANDSHAKE_S = 5.0
 """The longest time for a TLS handshake."""
 
-FIRST_REQUEST_S = 15.0
-"""The longest time from the start of a connection to the end of its first header."""
+REQUEST_S = 15.0
+"""The longest time from the start of a connection, or an answer, to the end of the next header."""
 
 
 class _Protocol(H11Protocol):
-    """One connection. It is closed if its first request does not come in time."""
+    """One connection. It is closed if a request does not come in time."""
 
     late: asyncio.TimerHandle | None = None
     ended: asyncio.Event
@@ -46,7 +48,17 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Serve the connection."""
         super().connection_made(transport)
-        self.late = self.loop.call_later(FIRST_REQUEST_S, self._close_idle)
+        self._expect_request()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request. A trickle of bytes ends the timer of uvicorn, and not ours."""
+        super().on_response_complete()
+        self._expect_request()
+
+    def _expect_request(self) -> None:
+        if self.late is not None:
+            self.late.cancel()
+        self.late = self.loop.call_later(REQUEST_S, self._close_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End it."""
@@ -56,7 +68,7 @@ class _Protocol(H11Protocol):
         self.ended.set()
 
     def _close_idle(self) -> None:
-        if self.cycle is None:
+        if self.cycle is None or self.cycle.response_complete:
             self.transport.abort()
 
 
@@ -153,17 +165,24 @@ async def serve(
     tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve the API until `stopping` is set, and then finish the current requests."""
-    # Uvicorn renews its Date in the timer that `_Server` does not have.
+    # Uvicorn renews its Date in the timer that `_Server` does not have. It would accept the
+    # X-Forwarded-For of any local process, and a WebSocket would never free its place.
     config = uvicorn.Config(
-        _dated(api), log_level="error", lifespan="off", date_header=False, server_header=False
+        _dated(api),
+        log_level="error",
+        lifespan="off",
+        date_header=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
     )
     await _Server(config, bound, stopping, tls).serve()
 
 
 def _source(peer: Any) -> str:
-    """Return the ip of a peer that may be bounded; empty for loopback and Unix sockets."""
+    """Return what counts as one source of connections; empty for loopback and Unix sockets."""
     ip = str(peer[0]) if isinstance(peer, tuple) else ""
-    return "" if ip.startswith("127.") or ip == "::1" else ip
+    return "" if not ip or canonical_ip(ip).is_loopback else source_network(ip)
 
 
 def _dated(api: AsgiApp) -> AsgiApp:

@@ -40,6 +40,7 @@ class AlarmKind(StrEnum):
     CHALLENGE_FROM_ELSEWHERE = "challenge_from_elsewhere"
     CALL_CREDENTIALS_REJECTED = "call_credentials_rejected"
     ALL_TRUNKS_FAILED = "all_trunks_failed"
+    API_ENTRY_LEFT_OUT = "api_entry_left_out"
 
 
 TRUNK_CONDITIONS = frozenset(
@@ -56,6 +57,7 @@ CONDITIONS = TRUNK_CONDITIONS | {
     AlarmKind.CONFLICT,
     AlarmKind.DIRECTORY_UNWRITABLE,
     AlarmKind.DISK_FULL,
+    AlarmKind.API_ENTRY_LEFT_OUT,
 }
 """The kinds of a lasting condition. An alarm of them is open until its all-clear."""
 

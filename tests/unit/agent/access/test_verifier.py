@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import subprocess
 import threading
 from pathlib import Path
 
@@ -195,6 +197,38 @@ def test_locked_source_still_uses_its_verified_token(file: TokenFile) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("changed", ["created", "revoked"])
+def test_change_of_another_token_keeps_the_verified_one(file: TokenFile, changed: str) -> None:
+    """Else an attacker at the operator's address locks the operator out with the next change."""
+
+    async def story() -> None:
+        token, _ = made(file), made(file, "other")
+        verifier = TokenVerifier(file, Clock(), is_plain)
+        await verifier.caller(token, SOURCE)
+        for _ in range(FREE_FAILURES):
+            with pytest.raises(WrongTokenError):
+                await verifier.caller("x", SOURCE)
+        if changed == "created":
+            made(file, "third")
+        else:
+            file.revoke("other")
+        assert (await verifier.caller(token, SOURCE)).name == "ops"
+
+    asyncio.run(story())
+
+
+def test_ipv4_clients_of_an_ipv6_socket_are_sources_of_their_own(file: TokenFile) -> None:
+    async def story() -> None:
+        token = made(file)
+        verifier = TokenVerifier(file, Clock(), is_plain)
+        for _ in range(FREE_FAILURES):
+            with pytest.raises(WrongTokenError):
+                await verifier.caller("x", "::ffff:203.0.113.7")
+        assert (await verifier.caller(token, "::ffff:192.0.2.1")).name == "ops"
+
+    asyncio.run(story())
+
+
 def test_addresses_of_one_ipv6_network_are_one_source(file: TokenFile) -> None:
     async def story() -> None:
         token = made(file)
@@ -242,3 +276,27 @@ def test_wrong_tokens_are_logged_in_bounds_without_them(
     lines = [line for line in caplog.messages if line.startswith("api_token_wrong source=192.")]
     assert len(lines) == 60
     assert "guessed-secret" not in caplog.text
+
+
+FILTER = Path(__file__).parents[4] / "packaging/fail2ban/filter.d/whence-api.conf"
+PLAIN = logging.Formatter("%(asctime)s agent: %(levelname)s %(message)s", "%H:%M:%S")
+
+
+@pytest.mark.parametrize("prefix", ["", "Nov 28 01:02:03 host whence[1]: "])
+def test_fail2ban_filter_matches_wrong_tokens_only(
+    file: TokenFile, tmp_path: Path, caplog: pytest.LogCaptureFixture, prefix: str
+) -> None:
+    async def story() -> None:
+        verifier = TokenVerifier(file, Clock(), is_plain)
+        for source in ("203.0.113.7", "2001:db8::7", "198.51.100.9"):
+            with pytest.raises(WrongTokenError):
+                await verifier.caller("x", source)
+
+    asyncio.run(story())
+    right = [prefix + PLAIN.format(record) for record in caplog.records]
+    forged = [f"kamailio: {right[0]}", f"{right[0]} more", f"agent: INFO audit: {right[0]}"]
+    log = tmp_path / "log"
+    log.write_text("".join(f"{line}\n" for line in (*right, *forged)))
+    command = ["fail2ban-regex", str(log), str(FILTER)]
+    output = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    assert "Lines: 6 lines, 0 ignored, 3 matched, 3 missed" in output, output

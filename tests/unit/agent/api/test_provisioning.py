@@ -13,7 +13,11 @@ import httpx
 import pytest
 
 from tests.unit.agent.api.agent import FILE, Agent, Story
+from whence.agent.config.to_core import LoadedSettings
+from whence.agent.monitoring.left_out import LeftOutAlarm
 from whence.agent.provisioning.provisioned import Provisioned, load_with_api
+from whence.agent.provisioning.secret_keys import SecretBox
+from whence.core.monitoring.alarms import AlarmKind
 from whence.core.registration.model import State
 from whence.store.provisioned import FILE as STORE
 
@@ -317,6 +321,57 @@ def test_start_adds_what_the_api_provisioned(with_agent: WithAgent) -> None:
         file.write_text(head + FILE[: FILE.index('[[user]]\nname = "bob"')])
         ids = {trunk.id for trunk in load_with_api(file).trunk}
         assert ids == {"acme", "bell", "idle", *(f"n{number}" for number in range(5))}
+
+    with_agent(story)
+
+
+def test_start_names_the_entries_that_it_left_out(with_agent: WithAgent) -> None:
+    async def story(agent: Agent) -> None:
+        await put(agent, "/v1/trunks/new", TRUNK)
+        await put(agent, "/v1/trunks/bobs", {**TRUNK, "target": "sip:bob@edge.example"})
+        await put(agent, "/v1/routes/good", {"prefix": "+49", "trunks": ["new"]})
+        await put(agent, "/v1/routes/bad", {"prefix": "+44", "trunks": ["bobs"]})
+        await put(agent, "/v1/users/carol", {"password": PASSWORD})
+        head = f'[agent]\nstate_dir = "{agent.node.folder}"\n'
+        file = agent.node.folder / "whence.toml"
+
+        def left_out() -> list[str]:
+            loaded = LoadedSettings.of(load_with_api(file))
+            return agent.provisioned.left_out(loaded.node, loaded.config.route)
+
+        file.write_text(head + FILE)
+        assert left_out() == []
+        file.write_text(head + FILE[: FILE.index('[[user]]\nname = "bob"')])
+        assert left_out() == ["route bad", "trunk bobs"]
+        (agent.node.folder / "provisioned.key").write_bytes(b"x" * 32)
+        agent.provisioned.box = SecretBox(agent.node.folder)
+        assert len(left_out()) == 5
+
+    with_agent(story)
+
+
+def test_alarm_is_open_while_an_entry_is_left_out(with_agent: WithAgent) -> None:
+    async def story(agent: Agent) -> None:
+        alarm = LeftOutAlarm(agent.alarms)
+        alarm.report([f"trunk t{number}" for number in range(12)])
+        (raised,) = agent.alarms.open
+        assert raised.alarm.kind is AlarmKind.API_ENTRY_LEFT_OUT
+        assert "trunk t9 and 2 more:" in raised.alarm.message
+        assert alarm.is_open
+        alarm.report([])
+        assert not alarm.is_open
+
+    with_agent(story)
+
+
+def test_trunk_that_a_route_names_cannot_be_removed(with_agent: WithAgent) -> None:
+    async def story(agent: Agent) -> None:
+        await put(agent, "/v1/trunks/new", TRUNK)
+        answer = await put(agent, "/v1/routes/other", {"prefix": "+49", "trunks": ["new"]})
+        assert answer.status_code == 201, answer.text
+        answer = await delete(agent, "/v1/trunks/new")
+        assert (answer.status_code, answer.json()["code"]) == (409, "in_use")
+        assert (await agent.get("/v1/trunks/new"))["id"] == "new"
 
     with_agent(story)
 

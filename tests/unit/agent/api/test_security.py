@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -159,5 +160,117 @@ def test_body_that_is_too_long_answers_413(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask("/v1/explain", "x" * 1_100_000)
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_long")
+
+    with_agent(story)
+
+
+# Every path and role.
+
+BODIES: dict[str, object] = {
+    "explain": {"source": "udp:192.0.2.1:5060", "ruri": "sip:a@b"},
+    "explain_call_out": {"from": "alice", "to": "bob"},
+}
+READS = {"explain", "explain_call_out"}
+ORDERS = {"order_trunk", "allow_source", "revoke_source", "reload"}
+CHANGES = {f"{verb}_{what}" for verb in ("put", "patch", "delete") for what in ("trunk", "user")}
+CHANGES |= {"put_route", "patch_route", "delete_route"}
+
+
+def needed_role(operation: str, method: str) -> Role:
+    if method == "GET" or operation in READS:
+        return Role.VIEW
+    return Role.OPERATE if operation in ORDERS else Role.ADMIN
+
+
+@pytest.mark.parametrize("role", [None, *Role])
+def test_path_admits_its_roles_only(with_agent: WithAgent, role: Role | None) -> None:
+    async def story(agent: Agent) -> None:
+        agent.access.required = True
+        headers = {} if role is None else created(agent, role)
+        changing = set()
+        for route in agent.api.routes:
+            path, name = route.path, route.name  # type: ignore[attr-defined]
+            if path == "/v1/stream":
+                continue  # its answer has no end
+            for method in sorted(route.methods - {"HEAD"}):  # type: ignore[attr-defined]
+                needed = needed_role(name, method)
+                changing |= set() if needed is Role.VIEW else {name}
+                filled = re.sub(r"\{(\w+)[^}]*\}", r"\1", path.replace("{order:order}", "pause"))
+                body = BODIES.get(name) if method == "POST" else None
+                answer = await agent.ask(filled, body, method=method, headers=headers)
+                code = answer.json().get("code") if answer.status_code in (401, 403) else ""
+                if role is None and path != "/healthz":
+                    assert (answer.status_code, code) == (401, "token_required"), (method, path)
+                elif role is not None and not role.permits(needed):
+                    assert (answer.status_code, code) == (403, "role_too_low"), (method, path)
+                else:
+                    assert answer.status_code not in (401, 403), (method, path)
+        assert changing == ORDERS | CHANGES
+        if role is Role.VIEW:
+            assert (await agent.ask("/v1/audit", headers=headers)).json()["items"] == []
+
+    with_agent(story)
+
+
+# The address of the caller.
+
+
+@pytest.mark.parametrize(
+    ("named", "source"),
+    [
+        (["198.51.100.1, 192.0.2.7"], "192.0.2.7"),
+        (["198.51.100.1", "192.0.2.7"], "192.0.2.7"),
+        (["::ffff:192.0.2.7"], "192.0.2.7"),
+        (["192.0.2.7 locked_s=0"], "127.0.0.1"),
+        (["198.51.100.1", "unknown"], "127.0.0.1"),
+        ([], "127.0.0.1"),
+    ],
+)
+def test_source_behind_a_proxy_is_its_last_word(
+    with_agent: WithAgent, named: list[str], source: str
+) -> None:
+    async def story(agent: Agent) -> None:
+        agent.access.behind_proxy = True
+        headers = [(b"x-forwarded-for", one.encode()) for one in named]
+        scope = {"type": "http", "headers": headers, "client": ("127.0.0.1", 1)}
+        assert agent.access.source(scope) == source
+        agent.access.behind_proxy = False
+        assert agent.access.source(scope) == "127.0.0.1"
+
+    with_agent(story)
+
+
+# Web pages of other sites.
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "dest", "status"),
+    [
+        ("cross-site", "cors", "empty", 403),
+        ("same-site", "no-cors", "script", 403),
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "navigate", "document", 200),
+        ("same-origin", "cors", "empty", 200),
+        ("none", "navigate", "document", 200),
+    ],
+)
+def test_page_of_another_site_reads_nothing(
+    with_agent: WithAgent, site: str, mode: str, dest: str, status: int
+) -> None:
+    async def story(agent: Agent) -> None:
+        headers = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+        assert (await agent.ask("/v1/trunks", headers=headers)).status_code == status
+
+    with_agent(story)
+
+
+@pytest.mark.parametrize(
+    ("path", "host"), [("/docs", "127.0.0.1"), ("/nothing", "127.0.0.1"), ("/docs", "evil.example")]
+)
+def test_answer_forbids_frames_of_other_sites(with_agent: WithAgent, path: str, host: str) -> None:
+    async def story(agent: Agent) -> None:
+        answer = await agent.ask(path, host=host)
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
     with_agent(story)

@@ -126,6 +126,21 @@ def test_stream_of_a_revoked_token_ends(
     with_agent(story)
 
 
+def test_stream_of_a_revoked_token_ends_with_the_next_event(with_agent: WithAgent) -> None:
+    async def story(agent: Agent) -> None:
+        agent.access.required = True
+        token, _ = agent.tokens.create("viewer", Role.VIEW, hashed, NOW)
+        async with reading(agent, authorization=f"Bearer {token}") as (client, task):
+            agent.stream.gone("acme")
+            await client.event()
+            agent.tokens.revoke("viewer")
+            agent.stream.gone("bell")
+            await task
+            assert client.parts.empty() or client.parts.get_nowait() == ""
+
+    with_agent(story)
+
+
 def test_streams_are_bounded_in_number_and_end_with_the_agent(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         async with reading(agent) as (_, task):

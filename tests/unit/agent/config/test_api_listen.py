@@ -44,6 +44,13 @@ def test_api_token_required_demands_tokens_on_loopback(tmp_path: Path) -> None:
     assert agent(tmp_path, "api_token_required = true").api_needs_token
 
 
+@pytest.mark.parametrize("listen", ["127.0.0.1:8088", "unix:/run/whence/api.sock"])
+def test_api_behind_a_proxy_needs_tokens_on_this_machine(tmp_path: Path, listen: str) -> None:
+    """The proxy passes on requests from everywhere."""
+    own = agent(tmp_path, f'api_listen = "{listen}"\napi_behind_proxy = true')
+    assert own.api_needs_token
+
+
 def test_api_beyond_loopback_without_tls_is_refused(tmp_path: Path) -> None:
     assert "can be reached from outside" in fault(tmp_path, 'api_listen = "192.0.2.9:8088"')
 

@@ -33,6 +33,7 @@ from whence.errors import OperatorError
 @pytest.fixture
 def bound() -> Iterator[socket.socket]:
     with Network() as network, socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the agent does
         listening.bind((network.ip("api"), 8088))
         listening.listen(8)
         yield listening
@@ -246,7 +247,7 @@ def test_api_socket_replaces_no_other_file(tmp_path: Path) -> None:
 def test_api_server_closes_connections_without_a_request(
     bound: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "FIRST_REQUEST_S", 0.05)
+    monkeypatch.setattr(http_server, "REQUEST_S", 0.05)
     monkeypatch.setattr(http_server, "CONNECTIONS", 4)
     address = bound.getsockname()
 
@@ -263,4 +264,64 @@ def test_api_server_closes_connections_without_a_request(
             server.stop()
             await running
 
+    asyncio.run(story())
+
+
+def test_api_server_closes_a_slow_second_request(
+    bound: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first request without a token must not buy a connection for ever."""
+    monkeypatch.setattr(http_server, "REQUEST_S", 0.05)
+    address = bound.getsockname()
+
+    async def story() -> None:
+        server = ApiServer(Loader(), bound)
+        running = asyncio.create_task(server.run())
+        async with asyncio.timeout(PATIENCE_S):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            with suppress(ConnectionError):
+                while not reader.at_eof():  # a header that never ends
+                    writer.write(b"G")
+                    await writer.drain()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(reader.read(1000), 0.01)
+            writer.close()
+            server.stop()
+            await running
+
+    asyncio.run(story())
+
+
+def test_api_server_takes_the_client_from_no_header(
+    bound: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local process must not choose the address that is locked and recorded."""
+    seen: list[Any] = []
+
+    async def api(scope: AsgiMessage, _: Any, send: Any) -> None:
+        seen.append((scope["client"][0], scope["scheme"], scope["type"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"here"})
+
+    async def story() -> None:
+        server = ApiServer(lambda: lambda: api, bound)
+        running = asyncio.create_task(server.run())
+        host, port = bound.getsockname()
+        forged = {
+            "x-forwarded-for": "198.51.100.1",
+            "x-forwarded-proto": "https",
+            "connection": "upgrade",
+            "upgrade": "websocket",
+        }
+        async with asyncio.timeout(PATIENCE_S):
+            async with httpx.AsyncClient(trust_env=False) as client:
+                await client.get(f"http://{host}:{port}/", headers=forged)
+            server.stop()
+            await running
+        ((client_ip, *others),) = seen
+        assert client_ip.startswith("127.")
+        assert others == ["http", "http"]
+
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     asyncio.run(story())
