@@ -32,6 +32,13 @@ E164_DIGITS = 15
 LOCAL_DIGITS = 20
 """Digits at most of a number without known country. It bounds the time of a route's pattern."""
 
+SHORT_DIGITS = 8
+"""The same where the country of the plan is known: local numbers and short codes.
+
+A longer one may be a code of the network with a number behind it, as `1470` in Britain. No rule
+would see that number.
+"""
+
 
 class NumberFormat(StrEnum):
     """How a number is written for a trunk."""
@@ -60,7 +67,8 @@ class DialPlan(NamedTuple):
         """
         e164 = in_e164(number, self.style) or self._undialled(number)
         if not e164:
-            return number if len(number) <= LOCAL_DIGITS else None
+            longest = SHORT_DIGITS if self.style.code else LOCAL_DIGITS
+            return number if len(number) <= longest else None
         return _without_trunk_prefix(e164)
 
     def write(self, number: str, format_: NumberFormat) -> str | None:
@@ -103,6 +111,8 @@ def _without_trunk_prefix(e164: str) -> str | None:
         if national.startswith("0"):
             return None
         digits = code + national
+    if digits.startswith(("10", "11")):  # no area code of North America; `011` is its `00`
+        return None
     is_number = LEAST_SUBSCRIBER <= len(digits) <= E164_DIGITS and not digits.startswith("0")
     return f"+{digits}" if is_number else None
 

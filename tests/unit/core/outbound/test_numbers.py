@@ -58,6 +58,8 @@ def test_canonical_number_is_e164_where_country_is_known(
         "+490012125551234",
         "+0012125551234",  # a trunk could read it without the +
         "+011442071234567",
+        "+1011442071234567",
+        "+112125551234",
         "+440012125551234",  # without code and one zero, it begins like a foreign number
         "+1234567890123456",  # sixteen digits
         "+123",
@@ -222,3 +224,15 @@ def test_called_number_has_only_digits(user: str, context: str) -> None:
             digits = found.number.removeprefix("+")
             assert digits.isascii()
             assert digits.isdigit()
+
+
+@pytest.mark.parametrize("number", ["14109001234567", "147009001234567", "141123456", "123456789"])
+def test_long_number_without_country_is_refused(number: str) -> None:
+    """A network may read a code of its own, and then a number that no rule has compared."""
+    assert UK.canonical(number) is None
+    assert UK.write(number, NumberFormat.E164) is None
+
+
+@pytest.mark.parametrize("number", ["1571", "118118", "79460000"])
+def test_short_number_without_country_is_unchanged(number: str) -> None:
+    assert UK.canonical(number) == number
