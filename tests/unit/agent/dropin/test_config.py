@@ -80,7 +80,8 @@ webhook = "https://user:hunter2@example.com/secret"
         "drop-in.toml: agent: stat: unknown key; known are api_token_required, "
         "api_certificate, api_key, api_behind_proxy, api_hosts, api_listen, call_history_size, "
         "call_log_file, unknown_sources_size, unknown_requests_per_minute_alarm, "
-        "unreachable_alarm_after, webhook, webhook_token_file",
+        "unreachable_alarm_after, webhook, webhook_format, webhook_token_file, log_format, "
+        "mail_to, mail_from, sendmail",
         "drop-in.toml: agent: calls: is now call_history_size",
         "drop-in.toml: agent: strangers_alarm: is now unknown_requests_per_minute_alarm",
         'drop-in.toml: countri: unknown key; did you mean "country"?',
