@@ -1,6 +1,7 @@
 """Settings of all tests: profiles of hypothesis, the timeout of slow tests, and the umask."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +16,11 @@ settings.load_profile("whence")
 SLOW_TIMEOUT_S = 1800
 
 os.environ.update({**AS_OURSELVES, **os.environ})
+
+# A shell starts a program in the background with SIGINT ignored. Then Ctrl-C would end no program
+# that a test starts, because it inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

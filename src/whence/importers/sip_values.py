@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 
 from whence.core.sip.uri import Uri, escape_user, host_text
+from whence.errors import WhenceError
 
 _SCHEME = re.compile(r"^(?:sips?:)", re.IGNORECASE)
 _SOCKET = re.compile(r"(?P<transport>udp|tcp|tls):(?P<place>.+:[0-9]{1,5})", re.IGNORECASE)
 
 
-class UnusableValueError(ValueError):
+class UnusableValueError(WhenceError, ValueError):
     """A value that has no counterpart in the settings file. The message says why."""
 
 
