@@ -18,6 +18,10 @@ def accepted(file: Path) -> str:
     return done.stdout
 
 
+HIDDEN = ("Its password", "Password of the account")
+"""The questions whose answers the terminal does not show."""
+
+
 def answer(terminal: Terminal, *dialog: tuple[str, str]) -> None:
     """Give each answer when its question is on the screen."""
     at = 0
@@ -27,6 +31,8 @@ def answer(terminal: Terminal, *dialog: tuple[str, str]) -> None:
 
     for question, text in dialog:
         terminal.wait_for(partial(is_asked, question))
+        if question in HIDDEN:  # what is typed before the echo ends is lost
+            terminal.wait_for(lambda _: not terminal.has_echo())
         at = len(terminal.screen)
         terminal.press(f"{text}\n")
 
